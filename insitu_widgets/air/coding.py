@@ -1,0 +1,118 @@
+"""Bits on the air: k-bit codes side by side, and masks coded the cheapest way.
+
+All streams are most significant bit first and padded with zero bits to a whole byte.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+#: Ways to code a mask of n positions of which m are set.
+ALL, NONE, BITMAP, RICE = 0, 1, 2, 3
+_CODES_A_GROUP = 8  # eight k-bit codes fill exactly k bytes
+
+
+def pack_codes(codes: NDArray[np.uint8], bits: int) -> bytes:
+    """Write codes (uint8 ``[n]``, each below 2^bits, bits 1 … 8) with ``bits`` bits each."""
+    if bits == 8:
+        return codes.tobytes()
+    groups = np.zeros((-(-codes.size // _CODES_A_GROUP), _CODES_A_GROUP), np.uint8)
+    groups.reshape(-1)[: codes.size] = codes
+    words = np.zeros(len(groups), np.uint64)
+    for column in range(_CODES_A_GROUP):
+        words = (words << np.uint64(bits)) | groups[:, column]
+    octets = words.astype(">u8").view(np.uint8).reshape(-1, 8)[:, 8 - bits :]
+    return octets.tobytes()[: packed_size(codes.size, bits)]
+
+
+def unpack_codes(data: bytes, count: int, bits: int) -> NDArray[np.uint8]:
+    """Read ``count`` codes back; ``data`` must be :func:`packed_size` bytes long."""
+    if bits == 8:
+        return np.frombuffer(data, np.uint8).copy()
+    groups = -(-count // _CODES_A_GROUP)
+    octets = np.zeros((groups, 8), np.uint8)
+    padded = data + bytes(groups * bits - len(data))
+    octets[:, 8 - bits :] = np.frombuffer(padded, np.uint8).reshape(-1, bits)
+    words = octets.view(">u8").astype(np.uint64)[:, 0]
+    codes = np.empty((groups, _CODES_A_GROUP), np.uint8)
+    for column in range(_CODES_A_GROUP):
+        shift = np.uint64(bits * (_CODES_A_GROUP - 1 - column))
+        codes[:, column] = (words >> shift) & np.uint64(2**bits - 1)
+    return codes.reshape(-1)[:count]
+
+
+def packed_size(count: int, bits: int) -> int:
+    """Bytes that ``count`` codes of ``bits`` bits take."""
+    return -(-count * bits // 8)
+
+
+def encode_mask(mask: NDArray[np.bool_]) -> tuple[int, int, bytes]:
+    """Code a mask (bool ``[n]``) the cheapest way.
+
+    The ways: nothing to send (all or none set), a bitmap of n bits, or the gaps between set
+    positions in a Rice code (R. F. Rice, JPL 79-22, 1979) whose unary quotients and fixed-length
+    remainders are kept in two streams, so that both can be read without a loop.
+
+    Returns
+    -------
+    way, parameter, data
+        The way, its Rice parameter (0 for the others), and the bytes.
+    """
+    positions = np.flatnonzero(mask)
+    if positions.size == mask.size:
+        return ALL, 0, b""
+    if positions.size == 0:
+        return NONE, 0, b""
+    gaps = np.diff(positions, prepend=-1) - 1
+    sizes = {r: _unary_size(gaps >> r) + packed_size(gaps.size, r) for r in range(9)}
+    parameter = min(sizes, key=sizes.__getitem__)
+    if sizes[parameter] >= packed_size(mask.size, 1):
+        return BITMAP, 0, np.packbits(mask).tobytes()
+    quotients = gaps >> parameter
+    unary = np.zeros(int(quotients.sum()) + gaps.size, np.bool_)
+    unary[np.cumsum(quotients + 1) - 1] = True
+    data = np.packbits(unary).tobytes()
+    if parameter:
+        remainders = (gaps & (2**parameter - 1)).astype(np.uint8)
+        data += pack_codes(remainders, parameter)
+    return RICE, parameter, data
+
+
+def _unary_size(quotients: NDArray[np.int64]) -> int:
+    return -(-(int(quotients.sum()) + quotients.size) // 8)
+
+
+def decode_mask(way: int, parameter: int, data: bytes, kept: int, size: int) -> NDArray[np.bool_]:
+    """Read a mask of ``size`` positions back.
+
+    Raises
+    ------
+    ValueError
+        If the bytes are not a mask of that size with ``kept`` set positions.
+    """
+    if way == ALL and not data and kept == size:
+        return np.ones(size, np.bool_)
+    mask = np.zeros(size, np.bool_)
+    if way == BITMAP and len(data) == packed_size(size, 1):
+        mask = np.unpackbits(np.frombuffer(data, np.uint8), count=size).astype(np.bool_)
+    elif way == RICE and parameter <= 8 and kept:
+        tail = packed_size(kept, parameter)
+        ones = np.flatnonzero(np.unpackbits(np.frombuffer(data[: len(data) - tail], np.uint8)))
+        if ones.size == kept and len(data) >= tail:
+            gaps = (np.diff(ones, prepend=-1) - 1) << parameter
+            if parameter:
+                gaps |= unpack_codes(data[len(data) - tail :], kept, parameter)
+            positions = np.cumsum(gaps + 1) - 1
+            if positions[-1] < size:
+                mask[positions] = True
+    elif way != NONE or data:
+        kept = -1
+    if int(mask.sum()) != kept:
+        msg = f"mask: the bytes are not a mask of {size} positions with the announced number set."
+        raise ValueError(msg)
+    return mask

@@ -1,0 +1,392 @@
+"""Packets: a sub-model as bytes, and bytes as a sub-model again.
+
+A packet has two parts (paper, section 4). The **header** is the topology and whatever the body
+cannot be read without; it travels on a reliable channel. The **body** is the weights and is
+exposed to bit errors. Everything is little-endian; format version 1::
+
+    header
+      magic 4 s "ISMD" | version u8 | 3 zero bytes
+      header length u32 | body length u64 | CRC-32 of the body u32
+      CRC-32 of the header u32 (computed with this field zero)
+      exit u16 (0: last) | bits u8 | keep f64 | layers u16 | scales u32
+      CRC-32 of the architecture (names and shapes) u32 | root's name: u16 length, UTF-8
+      one record a layer: mask's way u8, its parameter u8, weights kept u32, mask's bytes u32
+                          [16 and 32 bit only: smallest and largest value, f32 each]
+      masks, one after the other
+      scales, f32, one an output channel [8 bits and fewer only]
+      norms, biases, embeddings and running statistics, f32
+    body
+      the kept weights of each layer: k-bit codes (most significant bit first, padded to a byte),
+      IEEE 754 half or single precision
+
+The norms and biases are 0.2 to 3 % of the parameters and ride with the topology. Were they in the
+body, one flipped exponent in a running variance would ruin a model that is otherwise immune.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from insitu_widgets.air import coding
+from insitu_widgets.air.channel import GUARDS
+from insitu_widgets.errors import one_of
+from insitu_widgets.levels.depth import cut
+from insitu_widgets.levels.derive import WIDEST_CODE, Layer, SubModel, weights_and_rest
+from insitu_widgets.levels.recipe import Recipe
+from insitu_widgets.roots import ARCHITECTURES, Root, skeleton
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import nn
+
+MAGIC, VERSION = b"ISMD", 1
+_PREAMBLE = struct.Struct("<4sB3xIQII")
+_TOPOLOGY = struct.Struct("<HBdHIIH")
+_MASK = struct.Struct("<BBII")
+_RANGE = struct.Struct("<ff")
+_FLOATS: dict[int, np.dtype[np.float16 | np.float32]] = {
+    16: np.dtype("<f2"),
+    32: np.dtype("<f4"),
+}
+
+
+class PayloadError(ValueError):
+    """A packet that cannot be read; the message says what is wrong with it."""
+
+
+@dataclass(frozen=True)
+class Packet:
+    """A sub-model in bytes: the reliable ``header`` and the exposed ``body``."""
+
+    header: bytes
+    body: bytes
+
+    @property
+    def num_bits(self) -> int:
+        """All bits that cross the link."""
+        return 8 * (len(self.header) + len(self.body))
+
+    def with_body(self, body: bytes) -> Packet:
+        """The same header with another body."""
+        return replace(self, body=body)
+
+    def breakdown(self) -> dict[str, int]:
+        """Bits by purpose; they add up to :attr:`num_bits`.
+
+        Raises
+        ------
+        PayloadError
+            If the header cannot be read.
+        """
+        reader = _Reader(self)
+        bits = {
+            "topology": 8 * reader.masks_at,
+            "mask": 8 * reader.masks_bytes,
+            "scales": 8 * reader.scales_bytes,
+            "norms and biases": 8 * reader.rest_bytes,
+            "parameters": 8 * len(self.body),
+        }
+        if reader.recipe.bits > WIDEST_CODE:  # the guards' ranges are the floats' scales
+            ranges = 8 * _RANGE.size * len(reader.records)
+            bits["topology"] -= ranges
+            bits["scales"] += ranges
+        return bits
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the receiver found.
+
+    Attributes
+    ----------
+    guard : str
+        The guard that was applied.
+    intact : bool
+        Whether the body arrived as it was sent (its checksum).
+    out_of_range : int
+        Values beyond their layer's range, infinities included.
+    not_a_number : int
+        NaN values.
+    """
+
+    guard: str
+    intact: bool
+    out_of_range: int
+    not_a_number: int
+
+
+@dataclass(frozen=True)
+class _Record:
+    way: int
+    parameter: int
+    kept: int
+    mask_bytes: int
+    low: float
+    high: float
+
+
+def pack(submodel: SubModel) -> Packet:
+    """Put a sub-model into bytes."""
+    recipe = submodel.recipe
+    records, masks, scales, body = [], [], [], []
+    for layer in submodel.layers:
+        way, parameter, mask = coding.encode_mask(layer.mask.numpy().reshape(-1))
+        record = _MASK.pack(way, parameter, layer.values.numel(), len(mask))
+        values = layer.values.detach().numpy()
+        if layer.scales is not None:
+            scales.append(layer.scales.numpy().astype("<f4").tobytes())
+            body.append(coding.pack_codes(values, layer.bits))
+        else:
+            ends = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
+            record += _RANGE.pack(*ends)
+            body.append(values.astype(_FLOATS[layer.bits], copy=False).tobytes())
+        records.append(record)
+        masks.append(mask)
+    rest = [tensor.detach().numpy().astype("<f4").tobytes() for tensor in submodel.rest.values()]
+    name = recipe.root.encode()
+    topology = _TOPOLOGY.pack(
+        recipe.exit or 0,
+        recipe.bits,
+        recipe.keep,
+        len(records),
+        sum(len(part) for part in scales) // 4,
+        _signature({layer.name: layer.mask for layer in submodel.layers}, submodel.rest),
+        len(name),
+    )
+    content = b"".join([topology, name, *records, *masks, *scales, *rest])
+    whole_body = b"".join(body)
+    fields = (
+        MAGIC,
+        VERSION,
+        _PREAMBLE.size + len(content),
+        len(whole_body),
+        zlib.crc32(whole_body),
+    )
+    checksum = zlib.crc32(_PREAMBLE.pack(*fields, 0) + content)
+    return Packet(_PREAMBLE.pack(*fields, checksum) + content, whole_body)
+
+
+def unpack(
+    packet: Packet, guard: str = "none", root: Root | None = None
+) -> tuple[SubModel, Report]:
+    """Make the sub-model of a packet, as a device does that knows only the root's architecture.
+
+    Bit errors in the body never raise: they make the worse model that they make.
+
+    Parameters
+    ----------
+    packet
+        What arrived.
+    guard
+        What the receiver does with float values that cannot have been sent: ``"none"`` takes them
+        as they are; ``"clamp"`` moves those beyond their layer's range (which the header holds) to
+        its nearer end and NaN to 0; ``"zero"`` sets them all to 0. k-bit codes cannot leave their
+        range, so no guard changes them.
+    root
+        For the packet of a root that is not a shipped one: the root, for its architecture.
+
+    Raises
+    ------
+    PayloadError
+        For a header that is damaged, truncated, of another version or for another architecture,
+        and for a body of the wrong length.
+    ValueError
+        For a guard that does not exist.
+    """
+    one_of("guard", guard, GUARDS)
+    reader = _Reader(packet)
+    architecture = reader.architecture(root)
+    weights, rest = weights_and_rest(architecture)
+    if _signature(weights, rest) != reader.signature or len(weights) != len(reader.records):
+        msg = (
+            f"header: the packet was made for another architecture of {reader.recipe.root!r} than "
+            f"this device knows. Send it again from the same version."
+        )
+        raise PayloadError(msg)
+    layers, out_of_range, not_a_number = [], 0, 0
+    body_at, mask_at, scale_at = 0, reader.masks_at, reader.scales_at
+    for (name, shape_of), record in zip(weights.items(), reader.records, strict=True):
+        mask = reader.mask(mask_at, record, shape_of)
+        mask_at += record.mask_bytes
+        raw = packet.body[body_at : body_at + _body_size(record.kept, reader.recipe.bits)]
+        body_at += len(raw)
+        scales = None
+        if reader.recipe.bits <= WIDEST_CODE:
+            codes = coding.unpack_codes(raw, record.kept, reader.recipe.bits)
+            values = torch.from_numpy(codes)
+            scales = reader.floats(scale_at, shape_of.shape[0])
+            scale_at += 4 * shape_of.shape[0]
+        else:
+            floats = np.frombuffer(raw, _FLOATS[reader.recipe.bits]).copy()
+            values = torch.from_numpy(floats)
+            beyond, missing = _guard_(values, record, guard)
+            out_of_range += beyond
+            not_a_number += missing
+        layers.append(Layer(name, mask, values, scales, reader.recipe.bits))
+    arrived = reader.rest(rest)
+    submodel = SubModel(reader.recipe, tuple(layers), arrived, architecture)
+    return submodel, Report(guard, reader.intact, out_of_range, not_a_number)
+
+
+def _guard_(values: Tensor, record: _Record, guard: str) -> tuple[int, int]:
+    """Apply a guard in place; count the values out of range and the NaN among them."""
+    missing = values.isnan()
+    beyond = (values < record.low) | (values > record.high)
+    if guard == "zero":
+        values.masked_fill_(missing | beyond, 0.0)
+    elif guard == "clamp":
+        values.masked_fill_(missing, 0.0).clamp_(record.low, record.high)
+    return int(beyond.sum()), int(missing.sum())
+
+
+def _body_size(kept: int, bits: int) -> int:
+    return coding.packed_size(kept, bits)
+
+
+def _signature(weights: Mapping[str, Tensor], rest: Mapping[str, Tensor]) -> int:
+    tensors = {**weights, **rest}
+    lines = [f"{name}{tuple(tensor.shape)}" for name, tensor in tensors.items()]
+    return zlib.crc32("\n".join(lines).encode())
+
+
+class _Reader:
+    """The header's fields, each checked before it is used."""
+
+    def __init__(self, packet: Packet) -> None:
+        self._header = packet.header
+        body_checksum = self._check_envelope(packet)
+        self.intact = zlib.crc32(packet.body) == body_checksum
+        try:
+            self._read_topology()
+        except (struct.error, UnicodeDecodeError, ValueError) as error:
+            msg = f"header: its fields do not make a packet ({error}). Ask for it again."
+            raise PayloadError(msg) from error
+        expected = sum(_body_size(record.kept, self.recipe.bits) for record in self.records)
+        if len(packet.body) != expected:
+            msg = (
+                f"body: the layers need {expected} bytes, the packet announces "
+                f"{len(packet.body)}. Ask for it again."
+            )
+            raise PayloadError(msg)
+
+    def _check_envelope(self, packet: Packet) -> int:
+        header = packet.header
+        if len(header) < _PREAMBLE.size:
+            msg = (
+                f"header: truncated, {len(header)} bytes of at least {_PREAMBLE.size}. "
+                f"Ask for the packet again."
+            )
+            raise PayloadError(msg)
+        magic, version, length, body_length, body_checksum, checksum = _PREAMBLE.unpack_from(header)
+        if magic != MAGIC:
+            msg = f"header: not a sub-model packet, it begins with {magic!r} instead of {MAGIC!r}."
+            raise PayloadError(msg)
+        if version != VERSION:
+            msg = (
+                f"header: format version {version}, this receiver reads version {VERSION}. "
+                f"Update the one that is older."
+            )
+            raise PayloadError(msg)
+        if len(header) != length:
+            word = "truncated" if len(header) < length else "too long"
+            msg = f"header: {word}, {len(header)} bytes of {length}. Ask for the packet again."
+            raise PayloadError(msg)
+        blank = _PREAMBLE.pack(magic, version, length, body_length, body_checksum, 0)
+        if zlib.crc32(blank + header[_PREAMBLE.size :]) != checksum:
+            msg = "header: damaged, its checksum does not match. Ask for the packet again."
+            raise PayloadError(msg)
+        if len(packet.body) != body_length:
+            msg = (
+                f"body: {len(packet.body)} bytes arrived, the header announces {body_length}. "
+                f"Ask for the packet again."
+            )
+            raise PayloadError(msg)
+        return int(body_checksum)
+
+    def _read_topology(self) -> None:
+        at = _PREAMBLE.size
+        exit_, bits, keep, count, scales, self.signature, length = _TOPOLOGY.unpack_from(
+            self._header, at
+        )
+        at += _TOPOLOGY.size
+        name = self._header[at : at + length].decode()
+        at += length
+        self.recipe = Recipe(name, exit=exit_ or None, keep=keep, bits=bits)
+        self.records: list[_Record] = []
+        for _ in range(count):
+            way, parameter, kept, size = _MASK.unpack_from(self._header, at)
+            at += _MASK.size
+            low, high = 0.0, 0.0
+            if bits > WIDEST_CODE:
+                low, high = _RANGE.unpack_from(self._header, at)
+                at += _RANGE.size
+            self.records.append(_Record(way, parameter, kept, size, low, high))
+        self.masks_at = at
+        self.masks_bytes = sum(record.mask_bytes for record in self.records)
+        self.scales_at = at + self.masks_bytes
+        self.scales_bytes = 4 * scales
+        self.rest_at = self.scales_at + self.scales_bytes
+        self.rest_bytes = len(self._header) - self.rest_at
+        if self.rest_bytes < 0:
+            msg = "its masks and scales are longer than the header itself"
+            raise ValueError(msg)
+
+    def architecture(self, root: Root | None) -> nn.Module:
+        """The network that the packet is for, as the receiver knows it."""
+        if root is None:
+            if self.recipe.root not in ARCHITECTURES:
+                msg = (
+                    f"header: this receiver does not know the architecture {self.recipe.root!r}. "
+                    f"Give it: unpack(packet, root=…)."
+                )
+                raise PayloadError(msg)
+            root = skeleton(self.recipe.root)
+        elif root.name != self.recipe.root:
+            msg = (
+                f"header: the packet is for {self.recipe.root!r}, the root given is {root.name!r}."
+            )
+            raise PayloadError(msg)
+        if (self.recipe.exit or 1) > root.num_exits:
+            msg = (
+                f"header: the packet is for exit {self.recipe.exit}, this receiver's "
+                f"{root.name!r} has {root.num_exits}."
+            )
+            raise PayloadError(msg)
+        return cut(root, self.recipe.exit)
+
+    def mask(self, at: int, record: _Record, like: Tensor) -> Tensor:
+        """One layer's mask, in its shape."""
+        data = self._header[at : at + record.mask_bytes]
+        try:
+            mask = coding.decode_mask(record.way, record.parameter, data, record.kept, like.numel())
+        except ValueError as error:
+            msg = f"header: {error} Ask for the packet again."
+            raise PayloadError(msg) from error
+        return torch.from_numpy(mask).view(like.shape)
+
+    def floats(self, at: int, count: int) -> Tensor:
+        """``count`` single-precision numbers of the header."""
+        return torch.from_numpy(np.frombuffer(self._header, "<f4", count, at).copy())
+
+    def rest(self, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Norms, biases, embeddings and running statistics, in their shapes."""
+        sizes = [tensor.numel() for tensor in like.values()]
+        if 4 * sum(sizes) != self.rest_bytes:
+            msg = (
+                f"header: {self.rest_bytes} bytes of norms and biases, the architecture has "
+                f"{4 * sum(sizes)}. Send the packet again from the same version."
+            )
+            raise PayloadError(msg)
+        parts = self.floats(self.rest_at, sum(sizes)).split(sizes)
+        return {
+            name: part.view(tensor.shape)
+            for (name, tensor), part in zip(like.items(), parts, strict=True)
+        }

@@ -1,0 +1,135 @@
+"""Image sets: the embedded handwritten digits, or a user's own arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from insitu_widgets.errors import in_range, one_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+#: Split of the digits: the first 1,000 scans train, the last 797 test. The file is ordered by
+#: writer group, so the test images come from other hands than most of the training images.
+DIGITS_TRAIN = 1000
+#: Mean and standard deviation of the training pixels, scaled to [0, 1].
+DIGITS_MEAN, DIGITS_STD = 0.3070, 0.3764
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Images with their labels, ready for a root.
+
+    Attributes
+    ----------
+    images : Tensor
+        float32 ``[N, C, H, W]``, normalised as the root expects.
+    labels : Tensor
+        int64 ``[N]``.
+    classes : tuple[str, ...]
+        Names of the classes.
+
+    Raises
+    ------
+    ValueError
+        If shapes, types or labels do not fit each other.
+    """
+
+    images: Tensor
+    labels: Tensor
+    classes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if self.images.ndim != 4 or self.images.dtype != torch.float32:
+            msg = (
+                f"images must be float32 [N, C, H, W]; got {self.images.dtype} "
+                f"{list(self.images.shape)}. Convert with .float() and add the missing axes."
+            )
+            raise ValueError(msg)
+        if self.labels.shape != self.images.shape[:1] or self.labels.dtype != torch.int64:
+            msg = (
+                f"labels must be int64 [N] with N = {self.images.shape[0]}, one for each image; "
+                f"got {self.labels.dtype} {list(self.labels.shape)}. Convert with .long()."
+            )
+            raise ValueError(msg)
+        if len(self) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(
+            self.classes
+        ):
+            msg = (
+                f"labels must be from 0 to {len(self.classes) - 1}, one of the {len(self.classes)} "
+                f"classes; got {int(self.labels.min())} to {int(self.labels.max())}. "
+                f"Name every class in classes."
+            )
+            raise ValueError(msg)
+
+    def __len__(self) -> int:
+        return self.images.shape[0]
+
+    def take(self, index: Tensor) -> ImageSet:
+        """The images at these positions, in this order."""
+        return ImageSet(self.images[index], self.labels[index], self.classes)
+
+
+def load_data(name: str, split: str = "test", limit: int | None = None) -> ImageSet:
+    """Load an image set.
+
+    Parameters
+    ----------
+    name
+        ``"digits"``: 8×8 grey scans of handwritten digits (E. Alpaydin and C. Kaynak, UCI, 1998),
+        from the file that scikit-learn ships; nothing is downloaded.
+    split
+        ``"train"`` (1,000 images) or ``"test"`` (797).
+    limit
+        At most so many images, balanced over the classes; ``None`` for all.
+
+    Returns
+    -------
+    ImageSet
+        The same images in the same order, every time.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name or split, or a limit out of range.
+    """
+    one_of("name", name, ("digits",))
+    one_of("split", split, ("train", "test"))
+    pixels, labels = _read_digits()
+    part = slice(None, DIGITS_TRAIN) if split == "train" else slice(DIGITS_TRAIN, None)
+    images = (pixels[part] / 16.0 - DIGITS_MEAN) / DIGITS_STD
+    whole = ImageSet(
+        torch.from_numpy(images.astype(np.float32)).reshape(-1, 1, 8, 8),
+        torch.from_numpy(labels[part].astype(np.int64)),
+        tuple("0123456789"),
+    )
+    if limit is None:
+        return whole
+    in_range("limit", limit, 1, len(whole), "images")
+    return whole.take(balanced(whole.labels, limit))
+
+
+def balanced(labels: Tensor, limit: int) -> Tensor:
+    """Positions of ``limit`` images, every class as often as any other (± 1), in their order."""
+    rank = torch.empty_like(labels)
+    for label in labels.unique():
+        where = labels == label
+        rank[where] = torch.arange(int(where.sum()))
+    return torch.argsort(rank, stable=True)[:limit].sort().values
+
+
+def _read_digits() -> tuple[np.ndarray, np.ndarray]:
+    # Importing scikit-learn costs a second and 80 MB in every kernel; its file is all we need.
+    spec = find_spec("sklearn")
+    if spec is None or not spec.submodule_search_locations:
+        msg = "The digits come with scikit-learn, which is not installed: pip install scikit-learn"
+        raise ModuleNotFoundError(msg)
+    path = Path(spec.submodule_search_locations[0]) / "datasets" / "data" / "digits.csv.gz"
+    table = np.loadtxt(path, delimiter=",", dtype=np.float64)
+    return table[:, :-1], table[:, -1]

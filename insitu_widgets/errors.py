@@ -1,0 +1,55 @@
+"""The two checks that every value from outside passes: a range, and a choice.
+
+Each error names the field, what is allowed, what came and what to do.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+Number = TypeVar("Number", int, float)
+
+
+def in_range(field: str, value: Number, low: float, high: float, unit: str = "") -> Number:
+    """Return ``value`` if it is a finite number in [low, high]; an integer field stays one.
+
+    Raises
+    ------
+    ValueError
+        Otherwise; a bool, a string or NaN is not a number in the range.
+    """
+    whole = isinstance(low, int) and isinstance(high, int)
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if (
+        not number
+        or not math.isfinite(value)
+        or not low <= value <= high
+        or (whole and value != int(value))
+    ):
+        kind = "a whole number" if whole else "a number"
+        suffix = f" {unit}" if unit else ""
+        msg = (
+            f"{field} must be {kind} from {low:g} to {high:g}{suffix}; got {value!r}. "
+            f"Give a value in that range."
+        )
+        raise ValueError(msg)
+    return value
+
+
+def one_of(field: str, value: object, allowed: Iterable[object]) -> None:
+    """Check that ``value`` is one of ``allowed``.
+
+    Raises
+    ------
+    ValueError
+        Otherwise, naming the choices.
+    """
+    choices = list(allowed)
+    if value not in choices:
+        listed = ", ".join(str(choice) for choice in choices)
+        msg = f"{field} must be one of {listed}; got {value!r}. Choose one of these."
+        raise ValueError(msg)

@@ -1,0 +1,44 @@
+"""An accuracy with its interval. Needs no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+#: Normal quantile of a 95 % interval.
+Z_95 = 1.959964
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Accuracy after ``seen`` images of which ``correct`` were right.
+
+    ``low`` and ``high`` are Wilson's 95 % interval (E. B. Wilson, JASA 22, 1927): what the seen
+    images say of images like them.
+    """
+
+    correct: int
+    seen: int
+
+    @property
+    def accuracy(self) -> float:
+        """Share of right answers; 0 before the first image."""
+        return self.correct / self.seen if self.seen else 0.0
+
+    @property
+    def low(self) -> float:
+        """Lower end of the 95 % interval."""
+        return self._wilson()[0]
+
+    @property
+    def high(self) -> float:
+        """Upper end of the 95 % interval."""
+        return self._wilson()[1]
+
+    def _wilson(self) -> tuple[float, float]:
+        if self.seen == 0:
+            return 0.0, 1.0
+        share, z2 = self.accuracy, Z_95**2
+        centre = (share + z2 / (2 * self.seen)) / (1 + z2 / self.seen)
+        spread = share * (1 - share) / self.seen + z2 / (4 * self.seen**2)
+        half = Z_95 * spread**0.5 / (1 + z2 / self.seen)
+        return max(0.0, centre - half), min(1.0, centre + half)

@@ -1,0 +1,152 @@
+// Draws every chart of the page with one copy of Plotly, and keeps the address in step.
+//
+// Plotly's own source arrives in the trait `plotly` (it is bundled with plotly.py, so nothing is
+// fetched). `charts` maps a name to {title, text, spec}; only what changed is drawn again.
+
+function loadPlotly(source) {
+  if (!window.insituPlotly) {
+    // A classic script, hidden from AMD loaders: the bundle is not an ES module.
+    const module = { exports: {} };
+    new Function("module", "exports", "define", source).call(window, module, module.exports, undefined);
+    window.insituPlotly = module.exports.newPlot ? module.exports : window.Plotly;
+  }
+  return window.insituPlotly;
+}
+
+function colour(element, name) {
+  return getComputedStyle(element).getPropertyValue(name).trim();
+}
+
+// The page's colours, over whatever the figure says.
+function themed(layout, card) {
+  const text = colour(card, "--insitu-text");
+  const grid = colour(card, "--insitu-grid");
+  const ground = colour(card, "--insitu-card");
+  const themedLayout = { ...layout, paper_bgcolor: ground, plot_bgcolor: ground };
+  themedLayout.font = { family: "system-ui, sans-serif", size: 13, ...layout.font, color: text };
+  themedLayout.hoverlabel = { bgcolor: ground, bordercolor: grid, font: { color: text } };
+  themedLayout.annotations = (layout.annotations || []).map((note) => ({ bgcolor: ground, opacity: 0.85, ...note }));
+  for (const key of Object.keys(layout).filter((name) => /^[xy]axis\d*$/.test(name))) {
+    themedLayout[key] = { ...layout[key], gridcolor: grid, zerolinecolor: grid, linecolor: text, tickcolor: text };
+  }
+  return themedLayout;
+}
+
+function makeCard(name) {
+  const card = document.createElement("figure");
+  card.className = `insitu-card insitu-${name}`;
+  card.innerHTML = `
+    <figcaption><span class="insitu-title"></span><span class="insitu-badge" role="status"></span></figcaption>
+    <div class="insitu-plot" role="img"></div>
+    <p class="insitu-error" role="alert"></p>`;
+  return card;
+}
+
+const CONFIG = { displaylogo: false, displayModeBar: true, responsive: true, modeBarButtons: [["toImage"]] };
+
+function render({ model, el }) {
+  const Plotly = loadPlotly(model.get("plotly"));
+  const grid = document.createElement("div");
+  grid.className = "insitu-charts";
+  el.appendChild(grid);
+  const cards = new Map();
+  const drawn = new Map();
+  const waiting = new Set();
+  let frame = 0;
+
+  function draw(name) {
+    const chart = model.get("charts")[name];
+    const card = cards.get(name);
+    const plot = card.querySelector(".insitu-plot");
+    card.querySelector(".insitu-title").textContent = chart.title;
+    plot.setAttribute("aria-label", chart.text);
+    const config = { ...CONFIG, toImageButtonOptions: { format: "png", scale: 2, filename: `insitu-${name}` } };
+    Plotly.react(plot, chart.spec.data, themed(chart.spec.layout, card), config);
+    drawn.set(name, JSON.stringify(chart));
+  }
+
+  function drawWaiting() {
+    frame = 0;
+    if (!grid.isConnected || grid.clientWidth === 0) return; // the observer below comes back
+    for (const name of waiting) draw(name);
+    waiting.clear();
+  }
+
+  function schedule(everything) {
+    for (const [name, chart] of Object.entries(model.get("charts"))) {
+      if (!cards.has(name)) {
+        cards.set(name, makeCard(name));
+        grid.appendChild(cards.get(name));
+      }
+      if (everything || drawn.get(name) !== JSON.stringify(chart)) waiting.add(name);
+    }
+    if (waiting.size && !frame) frame = requestAnimationFrame(drawWaiting);
+  }
+
+  function mark() {
+    const stale = model.get("stale");
+    const errors = model.get("errors");
+    for (const [name, card] of cards) {
+      card.classList.toggle("insitu-stale", stale.includes(name));
+      card.querySelector(".insitu-badge").textContent = stale.includes(name) ? "out of date: measuring …" : "";
+      card.querySelector(".insitu-error").textContent = errors[name] || "";
+    }
+    nameSliders();
+  }
+
+  // Slider handles have no name of their own: say the label, and the value with its unit.
+  function nameSliders() {
+    for (const slider of document.querySelectorAll(".insitu .widget-slider")) {
+      const handle = slider.querySelector(".noUi-handle");
+      if (!handle) continue;
+      handle.setAttribute("aria-label", slider.querySelector(".widget-label").textContent);
+      handle.setAttribute("aria-valuetext", slider.querySelector(".widget-readout").textContent);
+    }
+  }
+
+  // Light or dark: the reader's button, else JupyterLab's theme, else the system's.
+  const system = window.matchMedia("(prefers-color-scheme: dark)");
+  function theme() {
+    const wish = model.get("theme");
+    const lab = document.body.dataset.jpThemeLight;
+    const dark = wish === "auto" ? (lab ? lab === "false" : system.matches) : wish === "dark";
+    document.body.classList.toggle("insitu-dark", dark);
+    schedule(true);
+  }
+
+  // In JupyterLab and Notebook the address belongs to the application; in Voilà it is ours.
+  const ours = !document.querySelector("#main.jp-LabShell, .jp-LabShell, .jp-NotebookShell");
+  function address() {
+    if (ours && model.get("answered")) {
+      history.replaceState(null, "", model.get("permalink") || window.location.pathname);
+    }
+  }
+
+  schedule(true);
+  mark();
+  theme();
+  const listeners = {
+    "change:charts": () => { schedule(false); mark(); },
+    "change:stale": mark,
+    "change:errors": mark,
+    "change:theme": theme,
+    "change:permalink": address,
+  };
+  for (const [event, callback] of Object.entries(listeners)) model.on(event, callback);
+  system.addEventListener("change", theme);
+  const resize = new ResizeObserver(() => {
+    if (waiting.size && !frame) frame = requestAnimationFrame(drawWaiting);
+    for (const name of drawn.keys()) Plotly.Plots.resize(cards.get(name).querySelector(".insitu-plot"));
+  });
+  resize.observe(grid);
+  // Tell the kernel that a page is here, with what its address asks for.
+  model.send({ type: "hello", query: ours ? window.location.search : "" });
+  return () => {
+    resize.disconnect();
+    system.removeEventListener("change", theme);
+    for (const [event, callback] of Object.entries(listeners)) model.off(event, callback);
+    for (const card of cards.values()) Plotly.purge(card.querySelector(".insitu-plot"));
+  };
+}
+
+export default { render };

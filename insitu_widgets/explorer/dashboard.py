@@ -1,0 +1,258 @@
+"""The dashboard: controls, five pictures, one sentence; and the smaller panels."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import lru_cache
+from html import escape
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import anywidget
+import ipywidgets as widgets
+from traitlets import Bool, Dict, List, Unicode
+
+from insitu_widgets.air.rates import parameter_counts
+from insitu_widgets.cards import ROOTS
+from insitu_widgets.explorer import figures, panels
+from insitu_widgets.explorer.runner import Inline, Latest
+from insitu_widgets.explorer.state import Explorer
+from insitu_widgets.network.situation import from_query
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from insitu_widgets.explorer.runner import Post
+
+_HERE = Path(__file__).parent
+#: Seconds after which measuring starts even if no page has said hello (a pre-heated kernel).
+PATIENCE_S = 4.0
+TITLES = {
+    "accuracy": "Accuracy against sub-model size",
+    "rates": "Rate that large models would need",
+    "errors": "Accuracy against bit-error rate",
+    "bits": "Where the bits went, and when they arrive",
+}
+#: Charts that show the measurement, and so are stale while it is.
+_LIVE = ("accuracy", "errors", "bits")
+_WATCHED = [
+    "situation",
+    "decision",
+    "delivery",
+    "answers",
+    "estimate",
+    "points",
+    "stale",
+    "done",
+    "problems",
+    "notice",
+]
+
+
+@lru_cache(maxsize=1)
+def plotly_source() -> str:
+    """Plotly's script, from the plotly package (whose import would cost half a second)."""
+    spec = find_spec("plotly")
+    if spec is None or not spec.submodule_search_locations:
+        msg = "plotly is not installed: pip install plotly"
+        raise ModuleNotFoundError(msg)
+    path = Path(spec.submodule_search_locations[0]) / "package_data" / "plotly.min.js"
+    return path.read_text(encoding="utf-8")
+
+
+class Charts(anywidget.AnyWidget):
+    """All charts of a page as one widget: one copy of Plotly, each chart its own PNG.
+
+    Unlike a ``FigureWidget``, which pushes edits as messages, it keeps the figures in a trait:
+    whatever is set before a page connects is part of the state that the page loads.
+    """
+
+    _esm = _HERE / "charts.js"
+    _css = _HERE / "page.css"
+    plotly = Unicode().tag(sync=True)
+    charts = Dict().tag(sync=True)
+    stale: List = List().tag(sync=True)
+    errors = Dict().tag(sync=True)
+    theme = Unicode("auto").tag(sync=True)
+    permalink = Unicode().tag(sync=True)
+    answered = Bool(default_value=False, help="the page's address has been read").tag(sync=True)
+
+
+def dashboard(explorer: Explorer | None = None) -> widgets.HBox:
+    """The whole dashboard. In a notebook, a cell that ends with it shows it.
+
+    Parameters
+    ----------
+    explorer
+        A state to show and to drive; a new one where none is given.
+
+    Returns
+    -------
+    ipywidgets.HBox
+        The page: controls on the left, answers on the right.
+    """
+    return _Page(explorer).view
+
+
+class _Page:
+    """Draws an explorer and keeps it drawn."""
+
+    def __init__(self, explorer: Explorer | None) -> None:
+        self._post, later = _loop()
+        runner = Latest(self._post) if later else Inline()
+        self.explorer = explorer or Explorer(runner=runner, measuring=not later)
+        self._drawing = False
+        self._controls = panels.Controls(self.explorer, self._post)
+        self._charts = Charts(plotly=plotly_source())
+        self._charts.on_msg(self._hear)
+        self._head = widgets.HTML().add_class("insitu-head")
+        self._strip = widgets.HTML().add_class("insitu-images")
+        self._links = widgets.HTML().add_class("insitu-links")
+        theme = widgets.Dropdown(
+            description="Theme",
+            options=["auto", "light", "dark"],
+            layout={"width": "190px"},
+            style={"description_width": "60px"},
+        ).add_class("insitu-theme")
+        theme.observe(lambda change: self._charts.set_trait("theme", change["new"]), "value")
+        buttons = widgets.HBox([self._controls.reset, theme])
+        left = widgets.VBox([*self._controls.column, buttons, self._links])
+        right = widgets.VBox([self._head, self._charts, self._strip])
+        self.view = widgets.HBox(
+            [left.add_class("insitu-controls"), right.add_class("insitu-answers")]
+        ).add_class("insitu")
+        self._draw()
+        self.explorer.observe(lambda _: self._draw_soon(), list(_WATCHED))
+        if later:
+            later(PATIENCE_S, self.explorer.measure)
+
+    def _draw_soon(self) -> None:
+        if not self._drawing:  # many traits change in one go; the page is drawn once for them all
+            self._drawing = True
+            self._post(self._draw)
+
+    def _draw(self) -> None:
+        self._drawing = False
+        explorer = self.explorer
+        errors = dict.fromkeys(_LIVE, explorer.problems["live"]) if explorer.problems else {}
+        charts = dict(self._charts.charts)
+        for name, build in self._builders().items():
+            try:
+                charts[name] = build()
+            except Exception as error:  # noqa: BLE001  (shown beside the figure; the page goes on)
+                errors[name] = f"This figure could not be drawn: {error}"
+        measuring = explorer.stale and explorer.decision.recipe is not None
+        with self._charts.hold_sync():
+            self._charts.charts = charts
+            self._charts.errors = errors
+            self._charts.stale = list(_LIVE) if measuring else []
+            self._charts.permalink = explorer.permalink()
+        self._head.value = self._words()
+        self._strip.value = panels.strip(explorer)
+        self._links.value = _links(explorer)
+        self._controls.show()
+
+    def _words(self) -> str:
+        notice = self.explorer.notice
+        warning = f'<p class="insitu-notice" role="alert">{escape(notice)}</p>' if notice else ""
+        return (
+            f"<h1>In-situ model downloading</h1>{warning}"
+            f'<p class="insitu-sentence" aria-live="polite">{panels.sentence(self.explorer)}</p>'
+            f"{panels.tiles(self.explorer)}"
+        )
+
+    def _builders(self) -> dict[str, Callable[[], dict[str, Any]]]:
+        explorer = self.explorer
+        situation, decision = explorer.situation, explorer.decision
+        estimate = None if explorer.stale else explorer.estimate
+        delivery = None if explorer.stale else explorer.delivery
+        expected = decision.expected
+        texts = figures.describe(situation, decision, estimate)
+        root_bits = 32 * ROOTS[situation.root].parameters
+        size = expected.num_bits if expected else (delivery.num_bits if delivery else None)
+        specs: dict[str, Callable[[], figures.Spec]] = {
+            "accuracy": lambda: figures.accuracy_against_size(
+                situation,
+                decision,
+                explorer.catalogue.at(situation.root, situation.bit_error_rate, situation.guard),
+                (delivery.num_bits, estimate) if delivery and estimate else None,
+            ),
+            "rates": lambda: figures.required_rates(
+                situation.latency_s, (size / root_bits, situation.rate_bps) if size else None
+            ),
+            "errors": lambda: figures.accuracy_against_errors(
+                situation, decision, explorer.catalogue, explorer.points, estimate
+            ),
+            "bits": lambda: figures.bits_and_time(situation, explorer.delivery, size),
+        }
+        return {
+            name: lambda name=name, spec=spec: {  # type: ignore[misc]
+                "title": TITLES[name], "text": texts[name], "spec": spec(),
+            }
+            for name, spec in specs.items()
+        }  # fmt: skip
+
+    def _hear(self, _widget: object, message: dict[str, Any], _buffers: object) -> None:
+        if message.get("type") == "hello":
+            self._post(lambda: self._welcome(message.get("query", "")))
+
+    def _welcome(self, query: str) -> None:
+        """A page is here: read its address, send it what it may have missed, and measure."""
+        if query and not self._charts.answered:
+            situation, problems = from_query(query)
+            self.explorer.situation = situation
+            self.explorer.notice = " ".join(problems)
+        self._draw()
+        self._charts.answered = True
+        self._charts.send_state(["charts", "stale", "errors", "permalink", "answered"])
+        for widget in (self._head, self._strip, self._links, *self._controls.column):
+            widget.send_state()
+        self.explorer.measure()
+
+
+def _loop() -> tuple[Post, Callable[..., object] | None]:
+    """How to reach the thread that owns the widgets, and how to wait there."""
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:  # no kernel: a script or a test; everything happens at once
+        return lambda call: call(), None
+    return loop.call_soon_threadsafe, loop.call_later
+
+
+def _links(explorer: Explorer) -> str:
+    """Links to this state and to its results; what they hold is what is on the page."""
+    state = "" if explorer.done and not explorer.stale else " (not complete yet)"
+    return (
+        f'<a class="insitu-permalink" href="{explorer.permalink() or "?"}">Link to this state</a>'
+        f"<br>Download{state}: "
+        f'<a download="insitu.json" href="data:application/json;charset=utf-8,'
+        f'{quote(explorer.to_json())}">JSON</a>'
+        f'<a download="insitu.csv" href="data:text/csv;charset=utf-8,{quote(explorer.to_csv())}">'
+        f"CSV</a>"
+    )
+
+
+def rates_panel() -> widgets.VBox:
+    """Fig. 4 with its sliders: latency and counting (the paper's rounded counts, or exact ones)."""
+    latency = widgets.SelectionSlider(
+        description="Latency",
+        options=[(panels.say("latency_s", v), v) for v in panels.stops("latency_s")],
+        value=1.0,
+        layout={"width": "420px"},
+    )
+    counting = widgets.ToggleButtons(
+        description="Parameters", options=[("the paper's", "paper"), ("exact", "exact")]
+    )
+    charts = Charts(plotly=plotly_source())
+
+    def draw(_change: object) -> None:
+        spec = figures.required_rates(latency.value, None, parameter_counts(counting.value))
+        text = f"Required rate within {panels.say('latency_s', latency.value)}."
+        charts.charts = {"rates": {"title": TITLES["rates"], "text": text, "spec": spec}}
+
+    latency.observe(draw, "value")
+    counting.observe(draw, "value")
+    draw(None)
+    return widgets.VBox([latency, counting, charts]).add_class("insitu")

@@ -1,0 +1,445 @@
+"""Records -> Plotly figures, as plain dictionaries in Plotly's schema; no torch, no widget.
+
+A dictionary is what travels to the browser in any case; building it directly takes a tenth of
+the time of ``plotly.graph_objects``, which a slider that redraws as it moves needs. The tests
+pass every one through ``plotly.graph_objects.Figure``, which checks it against the schema.
+"""
+
+from __future__ import annotations
+
+from math import log10
+from typing import TYPE_CHECKING, Any
+
+from insitu_widgets.air.channel import GUARDS
+from insitu_widgets.air.rates import REFERENCE_RATES, parameter_counts, required_rate_bps
+from insitu_widgets.cards import ROOTS
+from insitu_widgets.explorer.units import error_rate, percent, quantity
+from insitu_widgets.network.catalogue import WIDEST_CODE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from insitu_widgets.estimate import Estimate
+    from insitu_widgets.explorer.live import Delivery, Point
+    from insitu_widgets.network.catalogue import Catalogue, Measurement
+    from insitu_widgets.network.situation import Decision, Situation
+
+Spec = dict[str, Any]
+
+# M. Okabe and K. Ito, "Color Universal Design" (2008); told apart by the colour-blind, and each
+# is used with a symbol or a dash of its own.
+BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY = (
+    "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#888888",
+)  # fmt: skip
+_GUARD_STYLE = {
+    "none": (RED, "x", "dot"),
+    "clamp": (SKY, "square", "dash"),
+    "zero": (GREEN, "circle", "solid"),
+}
+#: Where a bit-error rate of 0 stands on a logarithmic axis.
+ZERO = 1e-8
+
+
+def _layout(x: Spec, y: Spec, **more: Any) -> Spec:
+    axis = {"showline": True, "ticks": "outside", "zeroline": False, "automargin": True}
+    return {
+        "margin": {"l": 54, "r": 10, "t": 4, "b": 36},
+        "font": {"size": 12},
+        "xaxis": {**axis, **x},
+        "yaxis": {**axis, **y},
+        "legend": {
+            "orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0, "font": {"size": 11},
+            "itemwidth": 30, "itemsizing": "constant",
+        },
+        "uirevision": "kept",
+        **more,
+    }  # fmt: skip
+
+
+def accuracy_against_size(
+    situation: Situation,
+    decision: Decision,
+    candidates: Sequence[Measurement],
+    live: tuple[int, Estimate] | None,
+) -> Spec:
+    """Accuracy against packet size: candidates, the feasible region, the choice, the measurement.
+
+    Parameters
+    ----------
+    situation, decision
+        What was asked and answered.
+    candidates
+        The catalogue's rows at this bit-error rate and guard.
+    live
+        Bits of the packet that was sent and the estimate of its accuracy, if there is one.
+    """
+    inside = [row for row in candidates if row.recipe in decision.feasible]
+    outside = [row for row in candidates if row.recipe not in decision.feasible]
+    data = [
+        _dots("does not fit", outside, {"color": GREY, "symbol": "x", "size": 6}),
+        _dots("fits", inside, {"color": BLUE, "symbol": "circle-open", "size": 7}),
+    ]
+    if decision.expected:
+        star = {"color": PURPLE, "symbol": "star", "size": 18, "line": {"width": 1.5}}
+        name = "chosen (catalogue)" if situation.recipe is None else "by hand (catalogue)"
+        data.append(_dots(name, [decision.expected], star))
+    if live:
+        num_bits, estimate = live
+        data.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": "measured now",
+                "x": [num_bits / 8],
+                "y": [100 * estimate.accuracy],
+                "error_y": _error(estimate),
+                "marker": {"color": RED, "symbol": "diamond", "size": 9},
+                "hovertemplate": "measured: %{y:.1f} %<extra></extra>",
+            }
+        )
+    time_bits = max(0.0, (situation.latency_s - situation.delay_s) * situation.rate_bps)
+    limits = {"latency": time_bits / 8, "memory": situation.memory_bytes}
+    sizes = [row.num_bits / 8 for row in candidates] or [1.0]
+    low, high = min(sizes) / 1.6, max(sizes) * 1.6
+    edge = min(high, max(low, min(limits.values())))
+    return {
+        "data": data,
+        "layout": _layout(
+            _log_bytes(low, high, "Packet size (logarithmic)"),
+            {"title": "Accuracy (%)", "range": [0, 103]},
+            shapes=[
+                {
+                    "type": "rect", "xref": "x", "yref": "paper", "x0": low, "x1": edge,
+                    "y0": 0, "y1": 1, "fillcolor": BLUE, "opacity": 0.08, "line": {"width": 0},
+                },
+                *(_vertical(limit) for limit in limits.values() if low < limit < high),
+            ],
+            annotations=[
+                _note(f"{name} limit", limit, 0.45 + 0.12 * place, high)
+                for place, (name, limit) in enumerate(limits.items())
+                if low < limit < high
+            ],
+        ),
+    }  # fmt: skip
+
+
+def _dots(name: str, rows: Iterable[Measurement], marker: Spec) -> Spec:
+    rows = list(rows)
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "name": name,
+        "x": [row.num_bits / 8 for row in rows],
+        "y": [round(100 * row.accuracy, 3) for row in rows],
+        "text": [str(row.recipe).partition(" · ")[2] for row in rows],
+        "marker": marker,
+        "hovertemplate": "%{text}<br>%{x:.3s}B, %{y:.1f} %<extra>" + name + "</extra>",
+    }
+
+
+def _error(estimate: Estimate) -> Spec:
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [100 * (estimate.high - estimate.accuracy)],
+        "arrayminus": [100 * (estimate.accuracy - estimate.low)],
+        "thickness": 2,
+        "width": 6,
+    }
+
+
+def _log_bytes(low: float, high: float, title: str) -> Spec:
+    ticks = [m * 10.0**e for e in range(2, 10) for m in (1, 3) if low <= m * 10.0**e <= high]
+    return {
+        "type": "log",
+        "range": [log10(low), log10(high)],
+        "title": title,
+        "tickvals": ticks,
+        "ticktext": [quantity(tick, "B") for tick in ticks],
+    }
+
+
+def _vertical(x: float, dash: str = "dash") -> Spec:
+    return {
+        "type": "line", "xref": "x", "yref": "paper", "x0": x, "x1": x, "y0": 0, "y1": 1,
+        "line": {"color": PURPLE, "width": 2, "dash": dash},
+    }  # fmt: skip
+
+
+def _note(text: str, x: float, y: float, end: float) -> Spec:
+    """A note beside a vertical line at ``x``, on the side where there is room before ``end``."""
+    side = "left" if x < end / 20 else "right"
+    return {
+        "text": text, "x": log10(x), "y": y, "xref": "x", "yref": "paper", "showarrow": False,
+        "xanchor": side, "yanchor": "bottom", "xshift": 4 if side == "left" else -4,
+        "font": {"size": 12},
+    }  # fmt: skip
+
+
+def required_rates(
+    latency_s: float,
+    here: tuple[float, float] | None = None,
+    counts: Mapping[str, int] | None = None,
+) -> Spec:
+    """Required rate against sub-model size (paper, Fig. 4), with the reference lines.
+
+    Parameters
+    ----------
+    latency_s
+        Within which the sub-model is to arrive.
+    here
+        Where the user stands: sub-model size as a fraction of its root, and the rate in bit/s.
+    counts
+        Model -> parameters; the paper's three, with its counts, where none is given.
+    """
+    fractions = [0.01, *(i / 20 for i in range(1, 21))]
+    styles = zip((BLUE, GREEN, RED, PURPLE), ("solid", "dash", "dashdot", "dot"), strict=True)
+    data: list[Spec] = [
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "name": name,
+            "x": [100 * fraction for fraction in fractions],
+            "y": [required_rate_bps(count, fraction, latency_s) for fraction in fractions],
+            "line": {"color": color, "dash": dash, "width": 2.5},
+            "hovertemplate": "%{x:.0f} % of " + name + ": %{y:.3s}bit/s<extra></extra>",
+        }
+        for (name, count), (color, dash) in zip(
+            (counts or parameter_counts()).items(), styles, strict=False
+        )
+    ]
+    if here:
+        data.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": "you are here",
+                "x": [100 * here[0]],
+                "y": [here[1]],
+                "marker": {"color": ORANGE, "symbol": "star", "size": 16, "line": {"width": 1}},
+                "hovertemplate": "you: %{x:.1f} % of your root, link %{y:.3s}bit/s<extra></extra>",
+            }
+        )
+    decades = range(3, 15)
+    return {
+        "data": data,
+        "layout": _layout(
+            {"title": "Sub-model size (% of its float32 root)", "range": [-3, 102]},
+            {
+                "type": "log",
+                "title": "Rate (bit/s)",
+                "range": _decades([rate for line in data for rate in line["y"]]),
+                "tickvals": [10.0**d for d in decades],
+                "ticktext": [quantity(10.0**d, "").replace(" ", "\u202f") for d in decades],
+            },
+            shapes=[
+                {
+                    "type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": line.rate_bps,
+                    "y1": line.rate_bps, "line": {"color": GREY, "width": 1.5, "dash": "dot"},
+                }
+                for line in REFERENCE_RATES
+            ],
+            annotations=[
+                {
+                    "text": line.name, "hovertext": line.source, "xref": "paper",
+                    "x": 0.8 if line.name == "6G user" else 0.995,
+                    "xanchor": "right", "y": log10(line.rate_bps), "showarrow": False,
+                    "yanchor": "bottom", "font": {"size": 10},
+                }
+                for line in REFERENCE_RATES
+            ],
+        ),
+    }  # fmt: skip
+
+
+def _decades(values: Sequence[float]) -> list[float]:
+    lines = [line.rate_bps for line in REFERENCE_RATES[:-1]]
+    return [log10(min([*values, *lines]) / 2), log10(max([*values, *lines]) * 2)]
+
+
+def accuracy_against_errors(
+    situation: Situation,
+    decision: Decision,
+    catalogue: Catalogue,
+    points: Sequence[Point],
+    live: Estimate | None,
+) -> Spec:
+    """Accuracy of the chosen recipe against bit-error rate, by guard, the present one marked.
+
+    Bars span the lowest and the highest of the catalogue's channel draws. Where the catalogue
+    has no measurement of the recipe, ``points``, measured now, take its place.
+    """
+    data: list[Spec] = []
+    recipe = decision.recipe
+    coded = recipe is not None and recipe.bits <= WIDEST_CODE
+    for guard in ("none",) if coded else GUARDS:
+        color, symbol, dash = _GUARD_STYLE["clamp" if coded else guard]
+        rows = catalogue.curve(recipe, guard) if recipe else ()
+        if rows:
+            xs, ys = [row.bit_error_rate for row in rows], [row.accuracy for row in rows]
+            spread = {
+                "type": "data",
+                "symmetric": False,
+                "array": [100 * (row.highest - row.accuracy) for row in rows],
+                "arrayminus": [100 * (row.accuracy - row.lowest) for row in rows],
+                "thickness": 1,
+                "width": 3,
+            }
+        else:
+            mine = sorted((p for p in points if p.guard == guard), key=lambda p: p.bit_error_rate)
+            xs, ys = [p.bit_error_rate for p in mine], [p.estimate.accuracy for p in mine]
+            spread = {"visible": False}
+        data.append(
+            {
+                "type": "scatter",
+                "mode": "lines+markers",
+                "name": "every guard (codes stay in range)" if coded else f"guard: {guard}",
+                "x": [max(x, ZERO) for x in xs],
+                "y": [100 * y for y in ys],
+                "error_y": spread,
+                "line": {"color": color, "dash": dash, "width": 2},
+                "marker": {"symbol": symbol, "size": 8},
+                "hovertemplate": "%{x:.0e}: %{y:.1f} %<extra>%{fullData.name}</extra>",
+            }
+        )
+    now = max(situation.bit_error_rate, ZERO)
+    if live:
+        data.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": "measured now",
+                "x": [now],
+                "y": [100 * live.accuracy],
+                "error_y": _error(live),
+                "marker": {"color": RED, "symbol": "diamond", "size": 9},
+                "hovertemplate": "measured: %{y:.1f} %<extra></extra>",
+            }
+        )
+    powers = range(-8, 0)
+    return {
+        "data": data,
+        "layout": _layout(
+            {
+                "type": "log",
+                "title": "Bit-error rate of the body",
+                "range": [-8.3, -0.8],
+                "tickvals": [10.0**p for p in powers],
+                "ticktext": ["0", *(error_rate(10.0**p) for p in powers[1:])],
+            },
+            {"title": "Accuracy (%)", "range": [0, 103]},
+            shapes=[_vertical(now)],
+        ),
+    }
+
+
+_PURPOSES = {
+    "parameters": (BLUE, ""),
+    "mask": (ORANGE, "/"),
+    "scales": (GREEN, "x"),
+    "norms and biases": (PURPLE, "\\"),
+    "topology": (RED, "."),
+}
+
+
+def bits_and_time(situation: Situation, delivery: Delivery | None, num_bits: int | None) -> Spec:
+    """Where the bits went, and when they arrive, against the budget.
+
+    Parameters
+    ----------
+    situation
+        Its link and its latency budget.
+    delivery
+        What was sent, if it has been.
+    num_bits
+        Bits of the chosen packet (known from the catalogue before anything is sent).
+    """
+    data: list[Spec] = []
+    for purpose, (color, pattern) in _PURPOSES.items():
+        bits = delivery.bits.get(purpose, 0) if delivery else 0
+        data.append(
+            {
+                "type": "bar",
+                "orientation": "h",
+                "name": purpose,
+                "y": ["bits"],
+                "x": [bits / 1e3],
+                "marker": {"color": color, "pattern": {"shape": pattern}},
+                "hovertemplate": "%{x:,.1f} kbit<extra>" + purpose + "</extra>",
+            }
+        )
+    total = num_bits or (delivery.num_bits if delivery else 0)
+    for name, seconds, color, pattern in (
+        ("delay", situation.delay_s, GREY, ""),
+        ("transfer", total / situation.rate_bps, SKY, "/"),
+    ):
+        data.append(
+            {
+                "type": "bar",
+                "orientation": "h",
+                "name": name,
+                "y": ["time"],
+                "x": [1e3 * seconds],
+                "xaxis": "x2",
+                "yaxis": "y2",
+                "marker": {"color": color, "pattern": {"shape": pattern}},
+                "hovertemplate": "%{x:,.2f} ms<extra>" + name + "</extra>",
+            }
+        )
+    budget_ms = 1e3 * situation.latency_s
+    arrival_ms = 1e3 * situation.link.time_s(total)
+    axis = {"showline": True, "ticks": "outside", "zeroline": False, "automargin": True}
+    return {
+        "data": data,
+        "layout": _layout(
+            {"ticksuffix": " kbit", "rangemode": "tozero", "nticks": 6},
+            {"domain": [0.66, 1.0]},
+            barmode="stack",
+            bargap=0.1,
+            legend={"x": 1.0, "y": 1.0, "font": {"size": 11}, "traceorder": "normal"},
+            annotations=[
+                {
+                    "text": f"budget {quantity(situation.latency_s, 's')}",
+                    "xref": "x2", "yref": "paper",
+                    "x": budget_ms, "y": 0.37, "xanchor": "right", "yanchor": "bottom",
+                    "showarrow": False, "font": {"size": 12},
+                }
+            ],
+            xaxis2={
+                **axis,
+                "anchor": "y2",
+"ticksuffix": " ms",
+                "nticks": 6,
+                "range": [0, 1.08 * max(budget_ms, min(arrival_ms, 20 * budget_ms))],
+            },
+            yaxis2={**axis, "domain": [0.0, 0.36], "anchor": "x2"},
+            shapes=[
+                {
+                    "type": "line", "xref": "x2", "yref": "paper", "x0": budget_ms, "x1": budget_ms,
+                    "y0": 0, "y1": 0.36, "line": {"color": PURPLE, "width": 3, "dash": "dash"},
+                }
+            ],
+        ),
+    }  # fmt: skip
+
+
+def describe(situation: Situation, decision: Decision, live: Estimate | None) -> dict[str, str]:
+    """A text alternative for each chart, with its present numbers."""
+    expected = decision.expected
+    what = str(decision.recipe) if decision.recipe else "nothing"
+    size = quantity(expected.num_bits / 8, "B") if expected else "unknown size"
+    believed = percent(expected.accuracy) if expected else "unknown"
+    measured = f"{percent(live.accuracy)} measured" if live else "not measured yet"
+    fitting = len(decision.feasible)
+    root_bits = 32 * ROOTS[situation.root].parameters
+    return {
+        "accuracy": f"Accuracy against packet size. {fitting} candidates fit. Chosen: {what}, "
+        f"{size}, expected {believed}, {measured}.",
+        "rates": f"Required rate against sub-model size for ResNet-50, VGG-16 and ViT-Large within "
+        f"{quantity(situation.latency_s, 's')}. "
+        f"Your link: {quantity(situation.rate_bps, 'bit/s')}.",
+        "errors": f"Accuracy against bit-error rate for {what}; now "
+        f"{error_rate(situation.bit_error_rate)} with guard {situation.guard}: {measured}.",
+        "bits": f"Where the bits of {what} went: {size} in all, of a root with "
+        f"{quantity(root_bits / 8, 'B')}.",
+    }

@@ -1,0 +1,196 @@
+"""The measured tier: bytes, bit errors and images, as a stream of steps.
+
+Imports torch only when the first measurement is pulled, in the thread that pulls it.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import Tensor
+
+    from insitu_widgets.air.payload import Packet, Report
+    from insitu_widgets.data import ImageSet
+    from insitu_widgets.estimate import Estimate
+    from insitu_widgets.levels.recipe import Recipe
+    from insitu_widgets.roots import Root
+
+#: Seconds between two estimates that are shown (a page redraws at most ten times a second).
+PAUSE_S = 0.1
+#: Images in the strip, and the seed of the channel's noise.
+STRIP, SEED = 20, 0
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be measured: two equal requests have one result."""
+
+    recipe: Recipe
+    bit_error_rate: float
+    guard: str
+    sweep: bool = False
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What crossed the link, and what the receiver made of it.
+
+    ``bits`` are by purpose and ``flipped`` counts the body's bits that arrived turned over;
+    ``seconds`` is how long deriving, packing, sending and unpacking took here.
+    """
+
+    num_bits: int
+    bits: dict[str, int]
+    flipped: int
+    report: Report
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One test image (a PNG as a ``data:`` address) with the sub-model's answer."""
+
+    picture: str
+    label: str
+    answer: str
+
+
+@dataclass(frozen=True)
+class Point:
+    """A point of accuracy against bit-error rate, measured once, now."""
+
+    guard: str
+    bit_error_rate: float
+    estimate: Estimate
+
+
+class Laboratory:
+    """Loads roots and images once, and measures requests."""
+
+    def __init__(self) -> None:
+        self._roots: dict[str, Root] = {}
+        self._images: dict[str, ImageSet] = {}
+        self._packet: tuple[Recipe, Packet] | None = None
+        self._strips: dict[str, tuple[ImageSet, tuple[str, ...]]] = {}
+
+    def steps(self, request: Request) -> Iterator[Delivery | tuple[Answer, ...] | Estimate | Point]:
+        """Measure one request: the delivery, the strip, a stream of estimates, then any sweep."""
+        import torch  # noqa: PLC0415  (the cheap tier has been on the page for long)
+
+        from insitu_widgets.air.channel import Link, transmit  # noqa: PLC0415
+        from insitu_widgets.air.payload import unpack  # noqa: PLC0415
+        from insitu_widgets.evaluate import accuracy  # noqa: PLC0415
+
+        torch.set_num_threads(1)  # a page is one of many kernels on its machine
+        start = time.perf_counter()
+        images = self._data(request.recipe.root)
+        packet = self._sent(request.recipe)
+        link = Link(1.0, bit_error_rate=request.bit_error_rate)
+        arrived = transmit(packet, link, SEED)
+        submodel, report = unpack(arrived, request.guard)
+        yield Delivery(
+            packet.num_bits,
+            packet.breakdown(),
+            _turned_over(packet.body, arrived.body),
+            report,
+            time.perf_counter() - start,
+        )
+        strip, pictures = self._strip(request.recipe.root)
+        with torch.inference_mode():
+            answers = submodel(strip.images).argmax(dim=1)
+        yield tuple(
+            Answer(picture, images.classes[label], images.classes[answer])
+            for picture, label, answer in zip(
+                pictures, strip.labels.tolist(), answers.tolist(), strict=True
+            )
+        )
+        yield from _thinned(accuracy(submodel, images))
+        if request.sweep:
+            yield from self._curve(request, packet, images)
+
+    def _curve(self, request: Request, packet: Packet, images: ImageSet) -> Iterator[Point]:
+        """Accuracy at every bit-error rate of the catalogue's grid, one channel draw each."""
+        from insitu_widgets.air.channel import GUARDS, Link, transmit  # noqa: PLC0415
+        from insitu_widgets.air.payload import unpack  # noqa: PLC0415
+        from insitu_widgets.evaluate import accuracy  # noqa: PLC0415
+        from insitu_widgets.network.sweep import BIT_ERROR_RATES  # noqa: PLC0415
+
+        for guard in (request.guard, *(guard for guard in GUARDS if guard != request.guard)):
+            for error_rate in BIT_ERROR_RATES:
+                arrived = transmit(packet, Link(1.0, bit_error_rate=error_rate), SEED)
+                *_, last = accuracy(unpack(arrived, guard)[0], images)
+                yield Point(guard, error_rate, last)
+
+    def _sent(self, recipe: Recipe) -> Packet:
+        from insitu_widgets.air.payload import pack  # noqa: PLC0415
+        from insitu_widgets.levels.derive import derive  # noqa: PLC0415
+
+        if self._packet is None or self._packet[0] != recipe:
+            self._packet = (recipe, pack(derive(self._root(recipe.root), recipe)))
+        return self._packet[1]
+
+    def _root(self, name: str) -> Root:
+        from insitu_widgets.roots import load_root  # noqa: PLC0415
+
+        if name not in self._roots:
+            self._roots[name] = load_root(name)
+        return self._roots[name]
+
+    def _data(self, root: str) -> ImageSet:
+        from insitu_widgets.cards import ROOTS  # noqa: PLC0415
+        from insitu_widgets.data import load_data  # noqa: PLC0415
+
+        name = ROOTS[root].data
+        if name not in self._images:
+            self._images[name] = load_data(name)
+        return self._images[name]
+
+    def _strip(self, root: str) -> tuple[ImageSet, tuple[str, ...]]:
+        import torch  # noqa: PLC0415
+
+        if root not in self._strips:
+            images = self._data(root)
+            strip = images.take(torch.arange(min(STRIP, len(images))))
+            self._strips[root] = (strip, tuple(picture(image) for image in strip.images))
+        return self._strips[root]
+
+
+def _thinned(estimates: Iterator[Estimate]) -> Iterator[Estimate]:
+    """The first estimate, then one every :data:`PAUSE_S`, and the last."""
+    shown, last = -PAUSE_S, None
+    for estimate in estimates:
+        last = estimate
+        if time.perf_counter() - shown >= PAUSE_S:
+            shown, last = time.perf_counter(), None
+            yield estimate
+        # A request that has been overtaken is dropped between two steps; this one is a step.
+    if last is not None:
+        yield last
+
+
+def _turned_over(sent: bytes, arrived: bytes) -> int:
+    import numpy as np  # noqa: PLC0415
+
+    if sent is arrived:
+        return 0
+    difference = np.frombuffer(sent, np.uint8) ^ np.frombuffer(arrived, np.uint8)
+    return int(np.bitwise_count(difference).sum())
+
+
+def picture(image: Tensor) -> str:
+    """An image ``[C, H, W]`` (one or three channels) as a PNG in a ``data:`` address."""
+    from PIL import Image  # noqa: PLC0415
+
+    low, high = image.min(), image.max()
+    levels = (255 * (image - low) / (high - low).clamp(min=1e-6)).round().byte()
+    array = levels.permute(1, 2, 0).squeeze(-1).contiguous().numpy()
+    file = io.BytesIO()
+    Image.fromarray(array).save(file, "PNG")
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()

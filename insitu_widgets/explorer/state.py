@@ -1,0 +1,194 @@
+"""Explorer: situation -> decision -> estimate. Handlers set ``situation``; the rest follows."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import asdict, fields, replace
+from typing import Any
+
+from traitlets import Bool, Dict, HasTraits, Instance, Tuple, Unicode, observe
+
+from insitu_widgets.estimate import Estimate
+from insitu_widgets.explorer.live import Delivery, Laboratory, Point, Request
+from insitu_widgets.explorer.runner import Inline, Latest
+from insitu_widgets.levels.recipe import Recipe
+from insitu_widgets.network.catalogue import Catalogue, load_catalogue
+from insitu_widgets.network.situation import Decision, Situation, choose, to_query
+
+
+class Explorer(HasTraits):
+    """The state of the explorer, without a widget.
+
+    Set :attr:`situation`; :attr:`decision` follows at once (the cheap tier), and the measurement
+    is requested: :attr:`delivery`, :attr:`answers`, :attr:`estimate` and :attr:`points` then
+    follow step by step (the measured tier). While they belong to an older request,
+    :attr:`stale` is true.
+
+    Parameters
+    ----------
+    situation
+        Where to start.
+    runner
+        :class:`~insitu_widgets.explorer.runner.Inline` (the default: measure at once), or
+        :class:`~insitu_widgets.explorer.runner.Latest` for a page.
+    measuring
+        Whether to measure from the start; otherwise :meth:`measure` starts it.
+    """
+
+    situation = Instance(Situation)
+    decision = Instance(Decision)
+    delivery = Instance(Delivery, allow_none=True)
+    answers = Tuple()
+    estimate = Instance(Estimate, allow_none=True)
+    points = Tuple()
+    measured = Instance(Request, allow_none=True, help="what the measured traits belong to")
+    stale = Bool(default_value=True, help="the measured traits are not yet the situation's")
+    done = Bool(default_value=False, help="the measurement is complete")
+    problems = Dict(help="figure or control -> what went wrong there")
+    notice = Unicode(help="a sentence for the reader, such as a bad value in a link")
+
+    def __init__(
+        self,
+        situation: Situation | None = None,
+        runner: Inline | Latest | None = None,
+        *,
+        measuring: bool = True,
+    ) -> None:
+        super().__init__()
+        self._runner = runner or Inline()
+        self._laboratory = Laboratory()
+        self._measuring = measuring
+        self._requested: Request | None = None
+        self.situation = situation or Situation()
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The shipped measurements of the situation's root."""
+        return load_catalogue(self.situation.root)
+
+    @property
+    def request(self) -> Request | None:
+        """What the situation asks to be measured; ``None`` where nothing is sent."""
+        recipe = self.decision.recipe
+        if recipe is None:
+            return None
+        known = bool(self.catalogue.curve(recipe, self.situation.guard))
+        return Request(recipe, self.situation.bit_error_rate, self.situation.guard, sweep=not known)
+
+    def change(self, **values: Any) -> None:
+        """Set fields of the situation; a bad value raises ``ValueError`` and changes nothing."""
+        self.situation = replace(self.situation, **values)
+
+    def by_hand(self, **cut: Any) -> None:
+        """Choose exit, keep or bits by hand, starting from what is chosen now."""
+        current = self.decision.recipe or Recipe(self.situation.root)
+        self.change(recipe=replace(current, **cut))
+
+    def measure(self) -> None:
+        """Start measuring, if that has not begun; from then on every change is measured."""
+        if not self._measuring:
+            self._measuring = True
+            self._ask()
+
+    @observe("situation")
+    def _decide(self, _change: object) -> None:
+        self.decision = choose(self.situation, self.catalogue)
+        self._ask()
+
+    def _ask(self) -> None:
+        request = self.request
+        self.stale = request != self.measured
+        if not self._measuring or request == self._requested:
+            return
+        self._requested = request
+        self.done = False
+        if request is None:
+            self._runner.cancel()
+            return
+        self._runner.request(
+            lambda: self._laboratory.steps(request),
+            lambda step: self._take(request, step),
+            self._end,
+        )
+
+    def _take(self, request: Request, step: object) -> None:
+        with self.hold_trait_notifications():
+            if request != self.measured:
+                self.measured, self.estimate, self.points = request, None, ()
+                self.answers, self.stale, self.problems = (), False, {}
+            if isinstance(step, Delivery):
+                self.delivery = step
+            elif isinstance(step, Estimate):
+                self.estimate = step
+            elif isinstance(step, Point):
+                self.points = (*self.points, step)
+            elif isinstance(step, tuple):
+                self.answers = step
+
+    def _end(self, failure: Exception | None) -> None:
+        if failure is None:
+            self.done = True
+            return
+        self._requested = None  # the same situation may be tried again
+        self.problems = {"live": f"The measurement failed: {failure}"}
+
+    def permalink(self) -> str:
+        """The state as a query string, ``"?…"``; empty for the default state."""
+        query = to_query(self.situation)
+        return f"?{query}" if query else ""
+
+    def results(self) -> dict[str, Any]:
+        """State and measured results as plain values, for JSON."""
+        situation = {
+            item.name: getattr(self.situation, item.name) for item in fields(Situation)
+        } | {"recipe": None if self.situation.recipe is None else str(self.situation.recipe)}
+        expected = self.decision.expected
+        record: dict[str, Any] = {
+            "situation": situation,
+            "rate_bps": self.situation.rate_bps,
+            "decision": {
+                "recipe": None if self.decision.recipe is None else str(self.decision.recipe),
+                "fits": self.decision.fits,
+                "binding": self.decision.binding,
+                "remedy": self.decision.remedy,
+            },
+            "expected": None if expected is None else _plain(expected),
+            "measured": None,
+        }
+        if self.estimate and self.delivery and not self.stale:
+            record["measured"] = {
+                **asdict(self.estimate),
+                "accuracy": self.estimate.accuracy,
+                "low": self.estimate.low,
+                "high": self.estimate.high,
+                "complete": self.done,
+                "num_bits": self.delivery.num_bits,
+                "bits": self.delivery.bits,
+                "flipped_bits": self.delivery.flipped,
+                "report": asdict(self.delivery.report),
+            }
+        return record
+
+    def to_json(self) -> str:
+        """:meth:`results` as JSON text."""
+        return json.dumps(self.results(), indent=2, ensure_ascii=False)
+
+    def to_csv(self) -> str:
+        """:meth:`results` as CSV text: one line a value, with its dotted name."""
+        file = io.StringIO()
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["name", "value"])
+        writer.writerows(_flat("", self.results()))
+        return file.getvalue()
+
+
+def _plain(measurement: Any) -> dict[str, Any]:
+    return {**asdict(measurement), "recipe": str(measurement.recipe)}
+
+
+def _flat(prefix: str, value: object) -> list[tuple[str, object]]:
+    if isinstance(value, dict):
+        return [row for key, item in value.items() for row in _flat(f"{prefix}.{key}", item)]
+    return [(prefix.removeprefix("."), "" if value is None else value)]

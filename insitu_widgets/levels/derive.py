@@ -1,0 +1,197 @@
+"""Carry out a recipe: depth, then parameter, then bit. The only module that knows all three."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from insitu_widgets.levels import bit, depth, parameter
+from insitu_widgets.roots import is_weight
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from insitu_widgets.levels.recipe import Recipe
+    from insitu_widgets.roots import Root
+
+#: The widest integer code; wider parameters are floats.
+WIDEST_CODE = 8
+_FLOATS = {16: torch.float16, 32: torch.float32}
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """The weights of one layer, as they are sent.
+
+    Attributes
+    ----------
+    name : str
+        The parameter's name in the sub-model.
+    mask : Tensor
+        bool, the layer's shape ``[C, …]``: which weights are sent.
+    values : Tensor
+        ``[kept]``, in the mask's order: uint8 codes, float16 or float32.
+    scales : Tensor | None
+        float32 ``[C]``, one for each output channel, for codes; ``None`` for floats.
+    bits : int
+        Bits for each value.
+    """
+
+    name: str
+    mask: Tensor
+    values: Tensor
+    scales: Tensor | None
+    bits: int
+
+    def dense(self) -> Tensor:
+        """The weights as the network computes with them: float32, zero where none was sent."""
+        values = self.values.float()
+        if self.scales is not None:
+            per_value = self.scales.repeat_interleave(self.mask.flatten(1).sum(1))
+            values = bit.reconstruct(self.values, per_value, self.bits)
+        if values.numel() == self.mask.numel():
+            return values.view(self.mask.shape)
+        return torch.zeros(self.mask.shape).masked_scatter_(self.mask, values)
+
+
+class SubModel:
+    """A sub-model: its recipe, its weights as they are sent, and the network they make.
+
+    Call it like a root: images ``[N, C, H, W]`` to logits ``[N, classes]``.
+
+    Attributes
+    ----------
+    recipe : Recipe
+        What was cut.
+    layers : tuple[Layer, …]
+        The weights: pruned, quantised, exposed to the channel.
+    rest : Mapping[str, Tensor]
+        Norms, biases, embeddings and running statistics, float32.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        layers: tuple[Layer, ...],
+        rest: Mapping[str, Tensor],
+        architecture: nn.Module,
+    ) -> None:
+        self.recipe = recipe
+        self.layers = layers
+        self.rest = rest
+        self._architecture = architecture
+
+    @property
+    def num_weights(self) -> int:
+        """Weights that are kept."""
+        return sum(layer.values.numel() for layer in self.layers)
+
+    @property
+    def num_parameters(self) -> int:
+        """Weights that are kept, and all norms, biases and embeddings."""
+        names = dict(self._architecture.named_parameters())
+        return self.num_weights + sum(t.numel() for n, t in self.rest.items() if n in names)
+
+    @cached_property
+    def module(self) -> nn.Module:
+        """The network itself, in evaluation mode; made when first asked for."""
+        tensors = {layer.name: layer.dense() for layer in self.layers} | dict(self.rest)
+        memo: dict[int, object] = {}
+        for name, parameter_ in self._architecture.named_parameters():
+            memo[id(parameter_)] = nn.Parameter(tensors[name], requires_grad=False)
+        for name, buffer in self._architecture.named_buffers():
+            if name in tensors:
+                memo[id(buffer)] = tensors[name]
+        # Copying with the new tensors already in the memo copies the structure only.
+        return copy.deepcopy(self._architecture, memo).eval()
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Logits ``[N, classes]`` of ``images [N, C, H, W]``."""
+        logits: Tensor = self.module(images)
+        return logits
+
+    def __eq__(self, other: object) -> bool:
+        """Equal to the bit: recipe, masks, values, scales and everything else that is sent."""
+        if not isinstance(other, SubModel):
+            return NotImplemented
+        return (
+            self.recipe == other.recipe
+            and self.rest.keys() == other.rest.keys()
+            and all(_same(tensor, other.rest[name]) for name, tensor in self.rest.items())
+            and len(self.layers) == len(other.layers)
+            and all(_same_layer(a, b) for a, b in zip(self.layers, other.layers, strict=True))
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # equality compares tensors
+
+    def __repr__(self) -> str:
+        return f"SubModel({self.recipe}: {self.num_parameters:,} parameters)"
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    if a.dtype != b.dtype or a.shape != b.shape:
+        return False
+    return torch.equal(
+        a.detach().contiguous().flatten().view(torch.uint8),
+        b.detach().contiguous().flatten().view(torch.uint8),
+    )
+
+
+def _same_layer(a: Layer, b: Layer) -> bool:
+    scales = (a.scales is None and b.scales is None) or (
+        a.scales is not None and b.scales is not None and _same(a.scales, b.scales)
+    )
+    return (
+        (a.name, a.bits) == (b.name, b.bits)
+        and scales
+        and _same(a.mask, b.mask)
+        and _same(a.values, b.values)
+    )
+
+
+def derive(root: Root, recipe: Recipe) -> SubModel:
+    """Cut the sub-model that a recipe describes out of a root (paper, Fig. 1).
+
+    The root is never changed; at full precision the sub-model shares its memory.
+
+    Raises
+    ------
+    ValueError
+        If the recipe is for another root, or asks for an exit that this one lacks.
+    """
+    if recipe.root != root.name:
+        msg = (
+            f"recipe.root must be {root.name!r}, the root given; got {recipe.root!r}. "
+            f"Load that root, or make the recipe for this one."
+        )
+        raise ValueError(msg)
+    architecture = depth.cut(root, recipe.exit)
+    weights, rest = weights_and_rest(architecture)
+    masks = parameter.magnitude_masks(weights, recipe.keep)
+    layers = tuple(_send(name, w, masks[name], recipe.bits) for name, w in weights.items())
+    return SubModel(recipe, layers, rest, architecture)
+
+
+def weights_and_rest(module: nn.Module) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Divide a network's tensors into the weights (exposed) and the small rest (float32)."""
+    weights: dict[str, Tensor] = {}
+    rest: dict[str, Tensor] = {}
+    for name, parameter_ in module.named_parameters():
+        (weights if is_weight(name, parameter_) else rest)[name] = parameter_.detach()
+    rest |= {n: buffer for n, buffer in module.named_buffers() if buffer.is_floating_point()}
+    return weights, rest
+
+
+def _send(name: str, weights: Tensor, mask: Tensor, bits: int) -> Layer:
+    if bits <= WIDEST_CODE:
+        codes, scales = bit.quantise(weights, mask, bits)
+        return Layer(name, mask, codes[mask], scales, bits)
+    kind = _FLOATS[bits]
+    largest = torch.finfo(kind).max
+    values = weights.flatten() if bool(mask.all()) else weights[mask]
+    return Layer(name, mask, values.clamp(-largest, largest).to(kind), None, bits)

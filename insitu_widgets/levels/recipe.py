@@ -1,0 +1,114 @@
+"""Recipe: what to cut out of a root, and the one key by which a sub-model is known.
+
+Needs no torch. The order of combination is the paper's three levels (section 2, Fig. 1): depth,
+then parameter, then bit; :func:`insitu_widgets.levels.derive.derive` carries it out.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import total_ordering
+from typing import Self
+
+from insitu_widgets.cards import ROOTS
+from insitu_widgets.errors import in_range, one_of
+
+#: Bits a parameter may be sent with: k-bit integers, half precision, single precision.
+BITS = (1, 2, 3, 4, 5, 6, 7, 8, 16, 32)
+#: More exits than any network has blocks.
+MOST_EXITS = 1000
+_TEXT = re.compile(
+    r"(?P<root>.+?) · (?:exit (?P<exit>\d+)|last exit)"
+    r" · keep (?P<keep>[\d.e-]+) % · (?P<bits>\d+) bit"
+)
+
+
+@total_ordering
+@dataclass(frozen=True)
+class Recipe:
+    """Which sub-model to cut out of a root.
+
+    Parameters
+    ----------
+    root
+        The root's name.
+    exit
+        Exit 1 … n: keep the blocks up to it and its head (depth level, section 2.1). ``None`` is
+        the last one, and the last exit of a shipped root is written ``None``, so that one
+        sub-model has one key.
+    keep
+        Fraction of the weights kept, in (0, 1]: the largest in magnitude over the whole
+        sub-model (parameter level, section 2.2).
+    bits
+        Bits for each weight: 1 … 8 (uniform, per channel), 16 or 32 (bit level, section 2.3).
+
+    Raises
+    ------
+    ValueError
+        Naming the field, what is allowed, what came and what to do.
+
+    Examples
+    --------
+    >>> str(Recipe("resnet-digits", exit=3, keep=0.2, bits=4))
+    'resnet-digits · exit 3 · keep 20 % · 4 bit'
+    """
+
+    root: str
+    exit: int | None = None
+    keep: float = 1.0
+    bits: int = 32
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.root, str) or not self.root:
+            msg = f"root must be a root's name; got {self.root!r}. Try one of {', '.join(ROOTS)}."
+            raise ValueError(msg)
+        one_of("bits", self.bits, BITS)
+        in_range("keep", self.keep, 0.0, 1.0)
+        if self.keep == 0.0:
+            msg = "keep must be above 0, up to 1; got 0. Keep at least a small fraction."
+            raise ValueError(msg)
+        card = ROOTS.get(self.root)
+        if self.exit is not None:
+            last = card.num_exits if card else MOST_EXITS
+            in_range(f"exit of {self.root}", self.exit, 1, last)
+            if card and self.exit == last:
+                object.__setattr__(self, "exit", None)
+        object.__setattr__(self, "keep", float(self.keep))
+
+    def __lt__(self, other: Self) -> bool:
+        if not isinstance(other, Recipe):
+            return NotImplemented
+        return self._order < other._order
+
+    @property
+    def _order(self) -> tuple[str, float, float, int]:
+        return (self.root, self.exit or float("inf"), self.keep, self.bits)
+
+    def __str__(self) -> str:
+        place = "last exit" if self.exit is None else f"exit {self.exit}"
+        return f"{self.root} · {place} · keep {self.keep * 100:.10g} % · {self.bits} bit"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read a recipe back from its ``str``.
+
+        Raises
+        ------
+        ValueError
+            If the text is not a recipe.
+        """
+        match = _TEXT.fullmatch(text)
+        if match is None:
+            msg = (
+                f"recipe must read like 'resnet-digits · exit 3 · keep 20 % · 4 bit'; got "
+                f"{text!r}. Copy one from str(recipe)."
+            )
+            raise ValueError(msg)
+        place = match["exit"]
+        return cls(
+            match["root"],
+            exit=None if place is None else int(place),
+            keep=float(f"{float(match['keep']) / 100:.12g}"),
+            bits=int(match["bits"]),
+        )

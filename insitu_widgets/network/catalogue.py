@@ -1,0 +1,166 @@
+"""The catalogue: what was measured of each recipe, by bit-error rate and guard. Needs no torch."""
+
+from __future__ import annotations
+
+import csv
+from bisect import bisect_left
+from dataclasses import astuple, dataclass, fields
+from functools import lru_cache
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+from insitu_widgets.errors import one_of
+from insitu_widgets.levels.recipe import Recipe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import TextIO
+
+#: Codes of at most so many bits cannot leave their range: every guard leaves them as they are.
+WIDEST_CODE = 8
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One row of the catalogue.
+
+    Attributes
+    ----------
+    recipe : Recipe
+        What was cut.
+    bit_error_rate : float
+        Of the body's bits.
+    guard : str
+        The receiver's. Codes of 8 bits and fewer have rows for "none" only: no guard acts on them.
+    num_bits : int
+        Bits of the whole packet, header included.
+    num_parameters : int
+        Parameters kept.
+    accuracy : float
+        Mean over the seeds, in [0, 1].
+    lowest, highest : float
+        Over the seeds; at bit-error rate 0 the 95 % interval of the one measurement (Wilson).
+    images, seeds : int
+        How many images, and how many times the channel was drawn.
+    """
+
+    recipe: Recipe
+    bit_error_rate: float
+    guard: str
+    num_bits: int
+    num_parameters: int
+    accuracy: float
+    lowest: float
+    highest: float
+    images: int
+    seeds: int
+
+
+COLUMNS = ("root", "exit", "keep", "bits", *(item.name for item in fields(Measurement)[1:]))
+
+
+class Catalogue:
+    """Measurements, found by recipe, bit-error rate and guard."""
+
+    def __init__(self, rows: Iterable[Measurement], notes: Iterable[str] = ()) -> None:
+        self.rows = tuple(rows)
+        self.notes = tuple(notes)
+        self._found: dict[tuple[Recipe, str], list[Measurement]] = {}
+        for row in sorted(self.rows, key=lambda row: row.bit_error_rate):
+            self._found.setdefault((row.recipe, row.guard), []).append(row)
+        self._at: dict[tuple[str, float, str], tuple[Measurement, ...]] = {}
+
+    def curve(self, recipe: Recipe, guard: str) -> tuple[Measurement, ...]:
+        """Measurements of one recipe by ascending bit-error rate; empty if there are none."""
+        effective = "none" if recipe.bits <= WIDEST_CODE else guard
+        rows = self._found.get((recipe, effective), [])
+        if effective != guard or guard == "none":
+            return tuple(rows)
+        error_free = self._found.get((recipe, "none"), [])[:1]  # no error, nothing to guard
+        return tuple([*error_free, *rows] if error_free and rows else rows)
+
+    def find(self, recipe: Recipe, bit_error_rate: float, guard: str) -> Measurement | None:
+        """The measurement at this bit-error rate, or at the next higher one that was measured."""
+        rows = self.curve(recipe, guard)
+        place = bisect_left([row.bit_error_rate for row in rows], bit_error_rate * (1 - 1e-9))
+        return rows[place] if place < len(rows) else None
+
+    def at(self, root: str, bit_error_rate: float, guard: str) -> tuple[Measurement, ...]:
+        """:meth:`find` for every recipe of a root."""
+        key = (root, bit_error_rate, guard)
+        if key not in self._at:
+            recipes = dict.fromkeys(row.recipe for row in self.rows if row.recipe.root == root)
+            found = (self.find(recipe, bit_error_rate, guard) for recipe in recipes)
+            self._at[key] = tuple(row for row in found if row is not None)
+        return self._at[key]
+
+
+def write_rows(rows: Iterable[Measurement], file: TextIO) -> None:
+    """Append rows as CSV, without a heading."""
+    writer = csv.writer(file, lineterminator="\n")
+    for row in rows:
+        recipe = row.recipe
+        values = [f"{v:.6g}" if isinstance(v, float) else v for v in astuple(row)[1:]]
+        writer.writerow([recipe.root, recipe.exit or "", f"{recipe.keep:g}", recipe.bits, *values])
+
+
+def read_rows(file: Iterable[str]) -> Catalogue:
+    """Read a catalogue: lines of notes that begin with #, a heading, then rows.
+
+    Raises
+    ------
+    ValueError
+        If the heading or a row is not a catalogue's, naming the line.
+    """
+    notes: list[str] = []
+    lines: list[str] = []
+    for line in file:
+        (notes if line.startswith("#") else lines).append(line)
+    reader = csv.reader(lines)
+    heading = next(reader, [])
+    if tuple(heading) != COLUMNS:
+        msg = f"heading must be {','.join(COLUMNS)}; got {','.join(heading)!r}. Measure it anew."
+        raise ValueError(msg)
+    rows = [_row(number, values) for number, values in enumerate(reader, len(notes) + 2)]
+    return Catalogue(rows, [note[1:].strip() for note in notes])
+
+
+_recipe = lru_cache(maxsize=4096)(Recipe)
+
+
+def _row(number: int, values: list[str]) -> Measurement:
+    if len(values) != len(COLUMNS):
+        msg = f"line {number} must have {len(COLUMNS)} values; got {len(values)}. Measure it anew."
+        raise ValueError(msg)
+    root, exit_, keep, bits, error_rate, guard, size, count, mean, low, high, images, seeds = values
+    recipe = _recipe(root, int(exit_) if exit_ else None, float(keep), int(bits))
+    return Measurement(
+        recipe,
+        float(error_rate),
+        guard,
+        int(size),
+        int(count),
+        float(mean),
+        float(low),
+        float(high),
+        int(images),
+        int(seeds),
+    )
+
+
+@lru_cache(maxsize=8)
+def load_catalogue(root: str) -> Catalogue:
+    """The shipped catalogue of one root.
+
+    Raises
+    ------
+    ValueError
+        If none is shipped for that root, naming those that are.
+    """
+    folder = files("insitu_widgets") / "catalogue"
+    shipped = sorted(
+        p.name.removesuffix(".csv") for p in folder.iterdir() if p.name.endswith(".csv")
+    )
+    one_of("root", root, shipped)
+    with (folder / f"{root}.csv").open(encoding="utf-8") as file:
+        return read_rows(file)

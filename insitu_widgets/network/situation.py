@@ -1,0 +1,335 @@
+"""Situation: what a device tells the network; choose: which sub-model the network answers with.
+
+A situation is the paper's device situation information (DSI, section 2). Needs no torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, urlencode
+
+from insitu_widgets.air.channel import GUARDS, Link
+from insitu_widgets.cards import ROOTS
+from insitu_widgets.errors import in_range, one_of
+from insitu_widgets.levels.recipe import Recipe
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from insitu_widgets.network.catalogue import Catalogue, Measurement
+
+
+def _number(default: float, low: float, high: float, unit: str, label: str) -> Any:
+    return field(default=default, metadata={"low": low, "high": high, "unit": unit, "label": label})
+
+
+@dataclass(frozen=True)
+class Situation:
+    """A device's situation: its link, its limits, its receiver, and what it wants to run.
+
+    Parameters
+    ----------
+    root
+        Name of the root model that serves the application.
+    bandwidth_hz, spectral_efficiency_bps_hz
+        Their product is the rate of the link.
+    latency_s
+        Budget for the download, the link's delay included.
+    delay_s
+        Time before the first bit arrives.
+    memory_bytes
+        What the device can hold; the packet is kept as it was sent.
+    bit_error_rate
+        Probability that a bit of the body arrives turned over.
+    guard
+        What the receiver does with values that cannot have been sent: none, clamp or zero.
+    application
+        A name for the people who read it; it decides nothing.
+    recipe
+        ``None`` lets the network choose; otherwise the sub-model asked for by hand.
+
+    Raises
+    ------
+    ValueError
+        Naming the field, the range, the value and the remedy.
+    """
+
+    root: str = "resnet-digits"
+    bandwidth_hz: float = _number(2e5, 1e3, 1e10, "Hz", "Bandwidth")
+    spectral_efficiency_bps_hz: float = _number(2.0, 0.1, 100.0, "bit/s/Hz", "Spectral efficiency")
+    latency_s: float = _number(0.1, 1e-3, 10.0, "s", "Latency budget")
+    delay_s: float = _number(0.005, 0.0, 10.0, "s", "Delay")
+    memory_bytes: float = _number(1e6, 1e3, 1e9, "B", "Device memory")
+    bit_error_rate: float = _number(1e-4, 0.0, 0.1, "", "Bit-error rate")
+    guard: str = "clamp"
+    application: str = ""
+    recipe: Recipe | None = None
+
+    def __post_init__(self) -> None:
+        one_of("root", self.root, ROOTS)
+        one_of("guard", self.guard, GUARDS)
+        for item in NUMBERS.values():
+            limits = item.metadata
+            value = in_range(
+                item.name, getattr(self, item.name), limits["low"], limits["high"], limits["unit"]
+            )
+            object.__setattr__(self, item.name, float(value))
+        if self.recipe is not None and self.recipe.root != self.root:
+            msg = (
+                f"recipe must be for the situation's root {self.root!r}; got {self.recipe.root!r}. "
+                f"Change one of the two."
+            )
+            raise ValueError(msg)
+
+    @property
+    def rate_bps(self) -> float:
+        """Rate of the link: bandwidth times spectral efficiency."""
+        return self.bandwidth_hz * self.spectral_efficiency_bps_hz
+
+    @property
+    def link(self) -> Link:
+        """The link as the packet sees it."""
+        return Link(self.rate_bps, self.delay_s, self.bit_error_rate)
+
+
+#: The numeric fields with their limits: ``metadata`` holds low, high, unit and label.
+NUMBERS = MappingProxyType({item.name: item for item in fields(Situation) if item.metadata})
+DEFAULT = Situation()
+
+#: Situations to start from: one user's share of the air, with round figures. The digits roots are
+#: a thousandth of the paper's models, so the shares that bind here are as small.
+PRESETS: Mapping[str, Situation] = MappingProxyType(
+    {
+        "5G phone": Situation(
+            application="image recognition on a 5G phone: the user experienced rate of ITU-R "
+            "M.2410 (100 Mbit/s), and one second, as 3GPP TS 22.261 allows",
+            bandwidth_hz=2e7,
+            spectral_efficiency_bps_hz=5.0,
+            latency_s=1.0,
+            delay_s=0.01,
+            memory_bytes=1e8,
+            bit_error_rate=1e-5,
+        ),
+        "6G phone": Situation(
+            application="video call on a 6G phone: the paper's user experienced rate (1 Gbit/s) "
+            "and its 200 ms",
+            bandwidth_hz=1e8,
+            spectral_efficiency_bps_hz=10.0,
+            latency_s=0.2,
+            delay_s=0.001,
+            memory_bytes=1e9,
+            bit_error_rate=1e-3,
+        ),
+        "IoT sensor": Situation(
+            application="a battery sensor on a narrow-band carrier of 200 kHz, with 4 kB to spare "
+            "and no guard in its receiver",
+            bandwidth_hz=2e5,
+            spectral_efficiency_bps_hz=0.25,
+            latency_s=1.0,
+            delay_s=0.1,
+            memory_bytes=4e3,
+            bit_error_rate=1e-3,
+            guard="none",
+        ),
+        "AR headset": Situation(
+            application="augmented reality in a busy cell: five resource blocks, 10 ms from end "
+            "to end",
+            bandwidth_hz=1e6,
+            spectral_efficiency_bps_hz=4.0,
+            latency_s=0.01,
+            delay_s=0.001,
+            memory_bytes=5e6,
+            bit_error_rate=1e-4,
+        ),
+        "Car": Situation(
+            application="a moving car: a robust, slow modulation over a fading link that still "
+            "turns over one bit in a hundred, 50 ms",
+            bandwidth_hz=1e6,
+            spectral_efficiency_bps_hz=0.5,
+            latency_s=0.05,
+            delay_s=0.01,
+            memory_bytes=1e8,
+            bit_error_rate=1e-2,
+            guard="zero",
+        ),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the network answers, and why.
+
+    Attributes
+    ----------
+    recipe : Recipe | None
+        The sub-model; ``None`` when nothing fits.
+    fits : bool
+        Whether it keeps every limit. Only a recipe asked for by hand may not.
+    expected : Measurement | None
+        What the catalogue measured for it, at the bit-error rate named there.
+    binding : str
+        The limit that keeps the next better candidate out: ``"latency"``, ``"memory"``, or
+        ``"none"`` where nothing better was measured.
+    next_better : Recipe | None
+        The smallest candidate that is expected to do better, and does not fit.
+    reasons : Mapping[Recipe, str]
+        Why each other candidate fell.
+    feasible : frozenset[Recipe]
+        The candidates that keep every limit.
+    remedy : str
+        When nothing fits: what would have to change, and by how much. Else empty.
+    """
+
+    recipe: Recipe | None
+    fits: bool
+    expected: Measurement | None
+    binding: str
+    next_better: Recipe | None
+    reasons: Mapping[Recipe, str]
+    feasible: frozenset[Recipe]
+    remedy: str = ""
+
+
+def broken_limit(situation: Situation, num_bits: int) -> str:
+    """Which limit a packet of ``num_bits`` bits breaks: ``"latency"``, ``"memory"`` or ``""``."""
+    if situation.link.time_s(num_bits) > situation.latency_s:
+        return "latency"
+    return "memory" if num_bits / 8 > situation.memory_bytes else ""
+
+
+def choose(situation: Situation, catalogue: Catalogue) -> Decision:
+    """Choose the best sub-model that arrives in time and fits the memory.
+
+    Candidates are the catalogue's recipes for the situation's root. Each is judged by the
+    accuracy measured at the situation's guard and its bit-error rate; where that rate was not
+    measured, at the next higher one that was (nothing is interpolated). Of equally accurate
+    ones the smallest packet wins. A recipe asked for by hand is judged alone.
+
+    Raises
+    ------
+    ValueError
+        If the catalogue knows nothing of the situation's root.
+    """
+    measured = catalogue.at(situation.root, situation.bit_error_rate, situation.guard)
+    if not measured:
+        msg = (
+            f"catalogue must hold measurements of {situation.root!r}; it holds none. "
+            f"Make them with: python -m insitu_widgets.network.sweep {situation.root}"
+        )
+        raise ValueError(msg)
+    broken = {row.recipe: broken_limit(situation, row.num_bits) for row in measured}
+    feasible = [row for row in measured if not broken[row.recipe]]
+    if situation.recipe is not None:
+        best = next((row for row in measured if row.recipe == situation.recipe), None)
+    else:
+        best = max(feasible, key=_merit, default=None)
+    floor = best.accuracy if best else -1.0
+    better = [row for row in measured if broken[row.recipe] and row.accuracy > floor]
+    following = min(better, key=lambda row: row.num_bits, default=None)
+    chosen = best.recipe if best else situation.recipe
+    binding = broken[following.recipe] if following else "none"
+    if best and broken[best.recipe]:
+        binding = broken[best.recipe]
+    return Decision(
+        recipe=chosen,
+        fits=best is not None and not broken[best.recipe],
+        expected=best,
+        binding=binding,
+        next_better=following.recipe if following else None,
+        reasons={
+            row.recipe: _reason(situation, row, best, broken[row.recipe])
+            for row in measured
+            if row.recipe != chosen
+        },
+        feasible=frozenset(row.recipe for row in feasible),
+        remedy="" if feasible else _remedy(situation, measured),
+    )
+
+
+def _merit(row: Measurement) -> tuple[float, int]:
+    return row.accuracy, -row.num_bits
+
+
+def _reason(situation: Situation, row: Measurement, best: Measurement | None, broken: str) -> str:
+    if broken == "latency":
+        time_s = situation.link.time_s(row.num_bits)
+        return f"would arrive after {time_s:.3g} s, the budget is {situation.latency_s:.3g} s"
+    if broken == "memory":
+        return f"takes {row.num_bits / 8:,.0f} bytes, the device has {situation.memory_bytes:,.0f}"
+    if best is None:
+        return "fits"
+    points = 100 * (best.accuracy - row.accuracy)
+    if points > 0:
+        return f"fits, but {points:.1f} points less accurate"
+    if points < 0:
+        return f"fits, and {-points:.1f} points more accurate"
+    return f"fits and is as accurate, with {row.num_bits - best.num_bits:+,} bits"
+
+
+def _remedy(situation: Situation, measured: tuple[Measurement, ...]) -> str:
+    smallest = min(measured, key=lambda row: row.num_bits)
+    needs = []
+    time_s = situation.link.time_s(smallest.num_bits)
+    if time_s > situation.latency_s:
+        needs.append(f"a latency budget of {time_s:.3g} s (now {situation.latency_s:.3g} s)")
+        left_s = situation.latency_s - situation.delay_s
+        if left_s > 0:
+            rate = smallest.num_bits / left_s
+            needs[-1] += f", or a rate of {rate:.3g} bit/s (now {situation.rate_bps:.3g} bit/s)"
+        else:
+            needs[-1] += f"; the delay alone takes {situation.delay_s:.3g} s"
+    if smallest.num_bits / 8 > situation.memory_bytes:
+        needs.append(
+            f"{smallest.num_bits / 8:,.0f} bytes of memory (now {situation.memory_bytes:,.0f})"
+        )
+    return f"Even the smallest sub-model ({smallest.recipe}) needs {', and '.join(needs)}."
+
+
+def to_query(situation: Situation) -> str:
+    """The situation as a query string, what is not default only."""
+    pairs = []
+    for item in fields(Situation):
+        value = getattr(situation, item.name)
+        if value != getattr(DEFAULT, item.name):
+            pairs.append((item.name, f"{value:.10g}" if item.name in NUMBERS else str(value)))
+    return urlencode(pairs)
+
+
+def from_query(query: str) -> tuple[Situation, tuple[str, ...]]:
+    """Read a situation from a query string.
+
+    Returns
+    -------
+    situation : Situation
+        With the default wherever a value is missing or bad.
+    problems : tuple[str, …]
+        A sentence for each bad value; names that are not a situation's are ignored.
+    """
+    given = {k: v for k, v in parse_qsl(query.removeprefix("?")) if k in _NAMES}
+    good: dict[str, Any] = {}
+    problems = []
+    for name in [name for name in _NAMES if name in given]:
+        try:
+            value = _parse(name, given[name])
+            Situation(**{**good, name: value})
+            good[name] = value
+        except ValueError as error:
+            problems.append(f"{error} The default is used instead.")
+    return Situation(**good), tuple(problems)
+
+
+_NAMES = [item.name for item in fields(Situation)]  # the root comes before the recipe
+
+
+def _parse(name: str, text: str) -> object:
+    if name == "recipe":
+        return Recipe.parse(text)
+    if name not in NUMBERS:
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        return in_range(name, text, NUMBERS[name].metadata["low"], NUMBERS[name].metadata["high"])  # type: ignore[type-var]

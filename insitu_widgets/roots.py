@@ -1,0 +1,263 @@
+"""Root models: torchvision's ResNet, VGG and ViT seen as a stem, blocks and heads.
+
+A root (paper, section 2) is the large network from which every sub-model is cut. Here each of
+its blocks is followed by an exit, a small classifier of its own (the "backbone neural network"
+of section 2.1), so that cutting after block e leaves a complete network.
+
+The table :data:`ARCHITECTURES` names the shipped ones; :meth:`Root.wrap` makes a root of any
+other classifier.
+"""
+
+from __future__ import annotations
+
+import copy
+from functools import lru_cache
+from importlib.resources import as_file, files
+from typing import TYPE_CHECKING, Self
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from insitu_widgets.errors import in_range, one_of
+
+try:
+    import torchvision  # noqa: F401  (imported for its effect: see the except branch)
+except RuntimeError:
+    # A torchvision wheel built for CUDA, beside a CPU torch, cannot load its compiled operators;
+    # its Python modules only need these two to be declared. A matching build declares them itself.
+    for _operator in ("nms", "qnms"):
+        torch.library.define(
+            f"torchvision::{_operator}",
+            "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+        )
+from torchvision.models import VisionTransformer
+from torchvision.models.resnet import BasicBlock, conv1x1
+from torchvision.models.vgg import make_layers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+
+class Root(nn.Module):
+    """A network as stem, blocks and heads, one head (exit) after every block.
+
+    Attributes
+    ----------
+    name : str
+        The root's name; it is what a :class:`~insitu_widgets.Recipe` refers to.
+    stem : nn.Module
+        Images ``[N, C, H, W]`` to the first feature.
+    blocks, heads : nn.ModuleList
+        ``heads[e - 1]`` turns the feature after ``blocks[e - 1]`` into logits ``[N, classes]``.
+    """
+
+    def __init__(
+        self, name: str, stem: nn.Module, blocks: Iterable[nn.Module], heads: Iterable[nn.Module]
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.stem = stem
+        self.blocks = nn.ModuleList(blocks)
+        self.heads = nn.ModuleList(heads)
+        if len(self.blocks) != len(self.heads) or not self.blocks:
+            msg = (
+                f"heads: a root needs one head for each of its blocks, at least one; got "
+                f"{len(self.blocks)} blocks and {len(self.heads)} heads. Add the missing ones."
+            )
+            raise ValueError(msg)
+        for module in self.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):  # noqa: SLF001
+                module.num_batches_tracked = None  # a counter of training; inference ignores it
+
+    @classmethod
+    def wrap(
+        cls, name: str, stem: nn.Module, blocks: Iterable[nn.Module], heads: Iterable[nn.Module]
+    ) -> Self:
+        """Make a root of a user's own network, given how it divides.
+
+        The modules are copied, set to float32 and to evaluation mode; the originals stay as they
+        are.
+
+        Raises
+        ------
+        ValueError
+            If the numbers of blocks and heads differ, or there are none.
+        """
+        parts = copy.deepcopy((stem, nn.ModuleList(blocks), nn.ModuleList(heads)))
+        return cls(name, *parts).float().eval().requires_grad_(requires_grad=False)
+
+    @property
+    def num_exits(self) -> int:
+        """Number of exits, the last one included."""
+        return len(self.heads)
+
+    @property
+    def num_parameters(self) -> int:
+        """Trainable parameters, all heads included (buffers are not parameters)."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def forward(self, images: Tensor, exit: int | None = None) -> Tensor:  # noqa: A002
+        """Logits ``[N, classes]`` of ``images [N, C, H, W]`` at one exit (``None``: the last)."""
+        index = self.num_exits if exit is None else in_range("exit", exit, 1, self.num_exits)
+        feature = self.stem(images)
+        for block in self.blocks[:index]:
+            feature = block(feature)
+        return self.heads[index - 1](feature)
+
+    def exits(self, images: Tensor) -> list[Tensor]:
+        """Logits ``[N, classes]`` of every exit, from one pass."""
+        feature = self.stem(images)
+        logits = []
+        for block, head in zip(self.blocks, self.heads, strict=True):
+            feature = block(feature)
+            logits.append(head(feature))
+        return logits
+
+
+def is_weight(name: str, parameter: Tensor) -> bool:
+    """Tell a weight matrix or kernel from a norm, a bias or an embedding.
+
+    Only the weights of convolutions, linear layers and attention projections are pruned,
+    quantised and exposed to the channel; axis 0 is their output channel.
+    """
+    return parameter.ndim > 1 and name.endswith("weight")
+
+
+def assign(module: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
+    """Give a (meta) module its tensors, without copying them.
+
+    Raises
+    ------
+    ValueError
+        If a name or a shape is not the module's own, or one is missing.
+    """
+    parameters, buffers = dict(module.named_parameters()), dict(module.named_buffers())
+    wanted = {name: tuple(tensor.shape) for name, tensor in (parameters | buffers).items()}
+    given = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if wanted != given:
+        different = sorted(set(wanted.items()) ^ set(given.items()))
+        msg = f"tensors: they do not fit the network; the first difference is {different[0]}."
+        raise ValueError(msg)
+    for name, tensor in tensors.items():
+        path, _, leaf = name.rpartition(".")
+        value = nn.Parameter(tensor, requires_grad=False) if name in parameters else tensor
+        setattr(module.get_submodule(path), leaf, value)
+    return module
+
+
+def _pooled_head(channels: int, classes: int = 10) -> nn.Module:
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes))
+
+
+def _resnet_digits() -> Root:
+    def block(before: int, after: int, stride: int) -> nn.Module:
+        if before == after and stride == 1:
+            return BasicBlock(before, after)
+        shortcut = nn.Sequential(conv1x1(before, after, stride), nn.BatchNorm2d(after))
+        return BasicBlock(before, after, stride, downsample=shortcut)
+
+    widths, strides = (16, 24, 48, 64, 96, 128), (1, 1, 2, 1, 2, 1)
+    stem = nn.Sequential(
+        nn.Conv2d(1, widths[0], 3, padding=1, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU()
+    )
+    befores = (widths[0], *widths)
+    blocks = [block(*shape) for shape in zip(befores, widths, strides, strict=False)]
+    return Root("resnet-digits", stem, blocks, map(_pooled_head, widths))
+
+
+def _vgg_digits() -> Root:
+    widths = (8, 16, 32, 64, 128, 192)
+    layers = list(make_layers([8, 16, "M", 32, 64, "M", 128, 192, "M"], batch_norm=True))
+    layers[0] = nn.Conv2d(1, widths[0], 3, padding=1)  # one grey channel instead of three colours
+    starts = [i for i, layer in enumerate(layers) if isinstance(layer, nn.Conv2d)]
+    blocks = [
+        nn.Sequential(*layers[start:end])
+        for start, end in zip(starts, [*starts[1:], len(layers)], strict=True)
+    ]
+    return Root("vgg-digits", nn.Identity(), blocks, map(_pooled_head, widths))
+
+
+class PatchTokens(nn.Module):
+    """A ViT's stem: patches, class token, position embedding: ``[N, C, H, W]`` to ``[N, T, D]``."""
+
+    def __init__(self, vit: VisionTransformer, projection: nn.Conv2d) -> None:
+        super().__init__()
+        self.projection = projection
+        self.class_token = vit.class_token
+        self.position = vit.encoder.pos_embedding
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Embed the patches."""
+        patches = self.projection(images).flatten(2).transpose(1, 2)
+        first = self.class_token.expand(patches.shape[0], -1, -1)
+        return torch.cat([first, patches], dim=1) + self.position
+
+
+class TokenHead(nn.Module):
+    """A ViT's exit: norm and linear layer on the class token, ``[N, T, D]`` to logits."""
+
+    def __init__(self, width: int, classes: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width, eps=1e-6)
+        self.linear = nn.Linear(width, classes)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Classify."""
+        return self.linear(self.norm(tokens[:, 0]))
+
+
+def _vit_digits() -> Root:
+    width, depth = 96, 6
+    vit = VisionTransformer(
+        image_size=8,
+        patch_size=2,
+        num_layers=depth,
+        num_heads=4,
+        hidden_dim=width,
+        mlp_dim=2 * width,
+        num_classes=10,
+    )
+    stem = PatchTokens(vit, nn.Conv2d(1, width, 2, stride=2))
+    heads = [TokenHead(width, 10) for _ in range(depth)]
+    return Root("vit-digits", stem, vit.encoder.layers, heads)
+
+
+#: Root name -> a function that builds its architecture with fresh weights.
+ARCHITECTURES: Mapping[str, Callable[[], Root]] = {
+    "resnet-digits": _resnet_digits,
+    "vgg-digits": _vgg_digits,
+    "vit-digits": _vit_digits,
+}
+
+
+@lru_cache(maxsize=len(ARCHITECTURES))
+def skeleton(name: str) -> Root:
+    """A root's architecture on the meta device: shapes without memory. Never write to it."""
+    one_of("root", name, ARCHITECTURES)
+    with torch.device("meta"):
+        return ARCHITECTURES[name]().eval().requires_grad_(requires_grad=False)
+
+
+def load_root(name: str) -> Root:
+    """Load a shipped root.
+
+    Parameters
+    ----------
+    name
+        One of :data:`insitu_widgets.ROOTS`.
+
+    Returns
+    -------
+    Root
+        In evaluation mode, float32, its weights mapped from the file.
+
+    Raises
+    ------
+    ValueError
+        If there is no root of that name.
+    """
+    root = copy.deepcopy(skeleton(name))
+    with as_file(files("insitu_widgets") / "weights" / f"{name}.safetensors") as path:
+        assign(root, load_file(path))
+    return root
