@@ -32,6 +32,13 @@ function themed(layout, card) {
   return themedLayout;
 }
 
+// The same hues, lighter, where the ground is dark.
+const ON_DARK = { "#0072B2": "#5AA9E6", "#009E73": "#2BC79A", "#D55E00": "#FF8A3D", "#888888": "#A6AEB6" };
+function lightened(data) {
+  const text = JSON.stringify(data).replace(/#(0072B2|009E73|D55E00|888888)/g, (hue) => ON_DARK[hue]);
+  return JSON.parse(text);
+}
+
 function makeCard(name) {
   const card = document.createElement("figure");
   card.className = `insitu-card insitu-${name}`;
@@ -61,7 +68,9 @@ function render({ model, el }) {
     card.querySelector(".insitu-title").textContent = chart.title;
     plot.setAttribute("aria-label", chart.text);
     const config = { ...CONFIG, toImageButtonOptions: { format: "png", scale: 2, filename: `insitu-${name}` } };
-    Plotly.react(plot, chart.spec.data, themed(chart.spec.layout, card), config);
+    const dark = document.body.classList.contains("insitu-dark");
+    const spec = dark ? lightened(chart.spec) : chart.spec;
+    Plotly.react(plot, spec.data, themed(spec.layout, card), config);
     drawn.set(name, JSON.stringify(chart));
   }
 
@@ -104,18 +113,21 @@ function render({ model, el }) {
     }
   }
 
+  // In JupyterLab and Notebook the address and the theme belong to the application; in Voilà,
+  // to this page.
+  const ours = "voila" in document.body.dataset;
+
   // Light or dark: the reader's button, else JupyterLab's theme, else the system's.
   const system = window.matchMedia("(prefers-color-scheme: dark)");
   function theme() {
     const wish = model.get("theme");
     const lab = document.body.dataset.jpThemeLight;
-    const dark = wish === "auto" ? (lab ? lab === "false" : system.matches) : wish === "dark";
+    const dim = ours || !lab ? system.matches : lab === "false";
+    const dark = wish === "auto" ? dim : wish === "dark";
     document.body.classList.toggle("insitu-dark", dark);
     schedule(true);
   }
 
-  // In JupyterLab and Notebook the address belongs to the application; in Voilà it is ours.
-  const ours = !document.querySelector("#main.jp-LabShell, .jp-LabShell, .jp-NotebookShell");
   function address() {
     if (ours && model.get("answered")) {
       history.replaceState(null, "", model.get("permalink") || window.location.pathname);

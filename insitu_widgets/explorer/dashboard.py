@@ -168,10 +168,9 @@ class _Page:
         situation, decision = explorer.situation, explorer.decision
         estimate = None if explorer.stale else explorer.estimate
         delivery = None if explorer.stale else explorer.delivery
-        expected = decision.expected
         texts = figures.describe(situation, decision, estimate)
         root_bits = 32 * ROOTS[situation.root].parameters
-        size = expected.num_bits if expected else (delivery.num_bits if delivery else None)
+        size = panels.size_bits(explorer)
         specs: dict[str, Callable[[], figures.Spec]] = {
             "accuracy": lambda: figures.accuracy_against_size(
                 situation,

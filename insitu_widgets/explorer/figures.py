@@ -40,6 +40,10 @@ _GUARD_STYLE = {
 ZERO = 1e-8
 
 
+def _title(text: str) -> Spec:
+    return {"text": text, "standoff": 4, "font": {"size": 12}}
+
+
 def _layout(x: Spec, y: Spec, **more: Any) -> Spec:
     axis = {"showline": True, "ticks": "outside", "zeroline": False, "automargin": True}
     return {
@@ -106,7 +110,7 @@ def accuracy_against_size(
         "data": data,
         "layout": _layout(
             _log_bytes(low, high, "Packet size (logarithmic)"),
-            {"title": "Accuracy (%)", "range": [0, 103]},
+            {"title": _title("Accuracy (%)"), "range": [0, 103]},
             shapes=[
                 {
                     "type": "rect", "xref": "x", "yref": "paper", "x0": low, "x1": edge,
@@ -153,7 +157,7 @@ def _log_bytes(low: float, high: float, title: str) -> Spec:
     return {
         "type": "log",
         "range": [log10(low), log10(high)],
-        "title": title,
+        "title": _title(title),
         "tickvals": ticks,
         "ticktext": [quantity(tick, "B") for tick in ticks],
     }
@@ -224,10 +228,10 @@ def required_rates(
     return {
         "data": data,
         "layout": _layout(
-            {"title": "Sub-model size (% of its float32 root)", "range": [-3, 102]},
+            {"title": _title("Sub-model size (% of its float32 root)"), "range": [-3, 102]},
             {
                 "type": "log",
-                "title": "Rate (bit/s)",
+                "title": _title("Rate (bit/s)"),
                 "range": _decades([rate for line in data for rate in line["y"]]),
                 "tickvals": [10.0**d for d in decades],
                 "ticktext": [quantity(10.0**d, "").replace(" ", "\u202f") for d in decades],
@@ -322,12 +326,12 @@ def accuracy_against_errors(
         "layout": _layout(
             {
                 "type": "log",
-                "title": "Bit-error rate of the body",
+                "title": _title("Bit-error rate of the body"),
                 "range": [-8.3, -0.8],
                 "tickvals": [10.0**p for p in powers],
                 "ticktext": ["0", *(error_rate(10.0**p) for p in powers[1:])],
             },
-            {"title": "Accuracy (%)", "range": [0, 103]},
+            {"title": _title("Accuracy (%)"), "range": [0, 103]},
             shapes=[_vertical(now)],
         ),
     }
@@ -392,7 +396,7 @@ def bits_and_time(situation: Situation, delivery: Delivery | None, num_bits: int
     return {
         "data": data,
         "layout": _layout(
-            {"ticksuffix": " kbit", "rangemode": "tozero", "nticks": 6},
+            {"ticksuffix": " kbit", "rangemode": "tozero", "nticks": 5, "tickangle": 0},
             {"domain": [0.66, 1.0]},
             barmode="stack",
             bargap=0.1,
@@ -409,7 +413,8 @@ def bits_and_time(situation: Situation, delivery: Delivery | None, num_bits: int
                 **axis,
                 "anchor": "y2",
 "ticksuffix": " ms",
-                "nticks": 6,
+                "nticks": 5,
+                "tickangle": 0,
                 "range": [0, 1.08 * max(budget_ms, min(arrival_ms, 20 * budget_ms))],
             },
             yaxis2={**axis, "domain": [0.0, 0.36], "anchor": "x2"},

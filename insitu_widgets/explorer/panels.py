@@ -13,7 +13,7 @@ from insitu_widgets.air.channel import GUARDS
 from insitu_widgets.cards import ROOTS
 from insitu_widgets.explorer.units import error_rate, percent, quantity
 from insitu_widgets.levels.recipe import BITS
-from insitu_widgets.network.situation import NUMBERS, PRESETS, Situation
+from insitu_widgets.network.situation import NUMBERS, PRESETS, Situation, broken_limit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -215,6 +215,13 @@ def _show_value(slider: Any, value: float, label: Callable[[float], str]) -> Non
     slider.value = value
 
 
+def size_bits(explorer: Explorer) -> int | None:
+    """Bits of the chosen packet: from the catalogue, else from the one that was sent."""
+    if explorer.decision.expected:
+        return explorer.decision.expected.num_bits
+    return explorer.delivery.num_bits if explorer.delivery and not explorer.stale else None
+
+
 def sentence(explorer: Explorer) -> str:
     """What was chosen and why, in one sentence (HTML)."""
     situation, decision = explorer.situation, explorer.decision
@@ -222,16 +229,19 @@ def sentence(explorer: Explorer) -> str:
         return f"<b>Nothing fits.</b> {escape(decision.remedy)}"
     expected = decision.expected
     what = f"<b>{escape(str(decision.recipe))}</b>"
-    if expected is None:
+    num_bits = size_bits(explorer)
+    if num_bits is None:
         return f"You ask for {what}; the catalogue has not measured it, so it is measured now."
-    time_s = situation.link.time_s(expected.num_bits)
     arrival = (
-        f"{quantity(expected.num_bits / 8, 'B')} arriving in {quantity(time_s, 's')} of "
-        f"{quantity(situation.latency_s, 's')}"
+        f"{quantity(num_bits / 8, 'B')} arriving in "
+        f"{quantity(situation.link.time_s(num_bits), 's')} of {quantity(situation.latency_s, 's')}"
     )
-    if not decision.fits:
-        limit = "latency budget" if decision.binding == "latency" else "memory"
+    broken = broken_limit(situation, num_bits)
+    if broken:
+        limit = "latency budget" if broken == "latency" else "device's memory"
         return f"You ask for {what}: {arrival}; it <b>breaks the {limit}</b>."
+    if expected is None:
+        return f"You ask for {what}: {arrival}; the catalogue has not measured it."
     who = "The network sends" if situation.recipe is None else "You send"
     if decision.next_better is None:
         return f"{who} {what}: {arrival}; no limit binds, nothing measured is more accurate."
@@ -246,9 +256,7 @@ def tiles(explorer: Explorer) -> str:
     """The four numbers at the top (HTML): rate, packet, expected, measured."""
     situation, expected = explorer.situation, explorer.decision.expected
     estimate = None if explorer.stale else explorer.estimate
-    size = expected.num_bits if expected else None
-    if size is None and explorer.delivery and not explorer.stale:
-        size = explorer.delivery.num_bits
+    size = size_bits(explorer)
     root_bits = 32 * ROOTS[situation.root].parameters
     share = f"{percent(size / root_bits)} of the float32 root" if size else "not known yet"
     believed = "–"

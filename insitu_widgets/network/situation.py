@@ -166,8 +166,9 @@ class Decision:
     ----------
     recipe : Recipe | None
         The sub-model; ``None`` when nothing fits.
-    fits : bool
-        Whether it keeps every limit. Only a recipe asked for by hand may not.
+    fits : bool | None
+        Whether it keeps every limit. Only a recipe asked for by hand may not; ``None`` where the
+        catalogue has not measured that one, so that its size is not known before it is packed.
     expected : Measurement | None
         What the catalogue measured for it, at the bit-error rate named there.
     binding : str
@@ -184,7 +185,7 @@ class Decision:
     """
 
     recipe: Recipe | None
-    fits: bool
+    fits: bool | None
     expected: Measurement | None
     binding: str
     next_better: Recipe | None
@@ -235,7 +236,7 @@ def choose(situation: Situation, catalogue: Catalogue) -> Decision:
         binding = broken[best.recipe]
     return Decision(
         recipe=chosen,
-        fits=best is not None and not broken[best.recipe],
+        fits=_fits(best, chosen, broken),
         expected=best,
         binding=binding,
         next_better=following.recipe if following else None,
@@ -247,6 +248,14 @@ def choose(situation: Situation, catalogue: Catalogue) -> Decision:
         feasible=frozenset(row.recipe for row in feasible),
         remedy="" if feasible else _remedy(situation, measured),
     )
+
+
+def _fits(
+    best: Measurement | None, chosen: Recipe | None, broken: Mapping[Recipe, str]
+) -> bool | None:
+    if best is None:
+        return False if chosen is None else None
+    return not broken[best.recipe]
 
 
 def _merit(row: Measurement) -> tuple[float, int]:
