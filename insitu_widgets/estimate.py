@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from insitu_widgets.errors import in_range
+
 #: Normal quantile of a 95 % interval.
 Z_95 = 1.959964
 
@@ -18,6 +20,10 @@ class Estimate:
 
     correct: int
     seen: int
+
+    def __post_init__(self) -> None:
+        in_range("seen", self.seen, 0, 10**18, "images")
+        in_range("correct", self.correct, 0, self.seen, "images")
 
     @property
     def accuracy(self) -> float:

@@ -100,9 +100,11 @@ def exits_loss(logits: Sequence[Tensor], labels: Tensor, plan: Plan) -> Tensor:
 
 def train(name: str, images: ImageSet, plan: Plan, seed: int = 0) -> Root:
     """Train a fresh root on ``images``; a progress bar shows epoch, loss and time left."""
-    torch.manual_seed(seed)
+    in_range("plan.batch", plan.batch, 1, len(images), "images")
     random = torch.Generator().manual_seed(seed)
-    root = ARCHITECTURES[name]().train()
+    with torch.random.fork_rng(devices=[]):  # fresh weights come from the global generator
+        torch.manual_seed(seed)
+        root = ARCHITECTURES[name]().train()
     average = AveragedModel(root, multi_avg_fn=get_ema_multi_avg_fn(plan.average), use_buffers=True)
     steps = plan.epochs * (len(images) // plan.batch)
     decayed = [p for p in root.parameters() if p.ndim > 1]

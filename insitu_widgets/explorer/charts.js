@@ -96,8 +96,8 @@ function render({ model, el }) {
     const stale = model.get("stale");
     const errors = model.get("errors");
     for (const [name, card] of cards) {
-      card.classList.toggle("insitu-stale", stale.includes(name));
-      card.querySelector(".insitu-badge").textContent = stale.includes(name) ? "out of date: measuring …" : "";
+      card.classList.toggle("insitu-stale", name in stale);
+      card.querySelector(".insitu-badge").textContent = stale[name] || "";
       card.querySelector(".insitu-error").textContent = errors[name] || "";
     }
     nameSliders();
@@ -129,7 +129,9 @@ function render({ model, el }) {
   }
 
   function address() {
-    if (ours && model.get("answered")) {
+    if (!model.get("answered")) return; // the kernel has not read the address that the page came with
+    document.body.dataset.insituReady = "yes";
+    if (ours) {
       history.replaceState(null, "", model.get("permalink") || window.location.pathname);
     }
   }
@@ -143,6 +145,7 @@ function render({ model, el }) {
     "change:errors": mark,
     "change:theme": theme,
     "change:permalink": address,
+    "change:answered": address,
   };
   for (const [event, callback] of Object.entries(listeners)) model.on(event, callback);
   system.addEventListener("change", theme);

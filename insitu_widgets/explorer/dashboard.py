@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import anywidget
 import ipywidgets as widgets
-from traitlets import Bool, Dict, List, Unicode
+from traitlets import Bool, Dict, Unicode
 
 from insitu_widgets.air.rates import parameter_counts
 from insitu_widgets.cards import ROOTS
@@ -73,7 +73,7 @@ class Charts(anywidget.AnyWidget):
     _css = _HERE / "page.css"
     plotly = Unicode().tag(sync=True)
     charts = Dict().tag(sync=True)
-    stale: List = List().tag(sync=True)
+    stale = Dict(help="chart -> why it is out of date").tag(sync=True)
     errors = Dict().tag(sync=True)
     theme = Unicode("auto").tag(sync=True)
     permalink = Unicode().tag(sync=True)
@@ -143,11 +143,11 @@ class _Page:
                 charts[name] = build()
             except Exception as error:  # noqa: BLE001  (shown beside the figure; the page goes on)
                 errors[name] = f"This figure could not be drawn: {error}"
-        measuring = explorer.stale and explorer.decision.recipe is not None
+        outdated = explorer.stale and explorer.decision.recipe is not None
         with self._charts.hold_sync():
             self._charts.charts = charts
             self._charts.errors = errors
-            self._charts.stale = list(_LIVE) if measuring else []
+            self._charts.stale = dict.fromkeys(_LIVE, panels.cue(explorer)) if outdated else {}
             self._charts.permalink = explorer.permalink()
         self._head.value = self._words()
         self._strip.value = panels.strip(explorer)
@@ -184,7 +184,9 @@ class _Page:
             "errors": lambda: figures.accuracy_against_errors(
                 situation, decision, explorer.catalogue, explorer.points, estimate
             ),
-            "bits": lambda: figures.bits_and_time(situation, explorer.delivery, size),
+            "bits": lambda: figures.bits_and_time(
+                situation, explorer.delivery if decision.recipe else None, size
+            ),
         }
         return {
             name: lambda name=name, spec=spec: {  # type: ignore[misc]

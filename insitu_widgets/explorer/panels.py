@@ -246,9 +246,11 @@ def sentence(explorer: Explorer) -> str:
     if decision.next_better is None:
         return f"{who} {what}: {arrival}; no limit binds, nothing measured is more accurate."
     better = escape(str(decision.next_better).partition(" · ")[2])
+    row = explorer.catalogue.find(decision.next_better, situation.bit_error_rate, situation.guard)
+    gain = f"{100 * (row.accuracy - expected.accuracy):.1f} points better" if row else "better"
     return (
-        f"{who} {what}: {arrival}. The <b>{decision.binding}</b> binds: {better} is expected to do "
-        f"better but {escape(decision.reasons[decision.next_better])}."
+        f"{who} {what}: {arrival}. The <b>{decision.binding}</b> binds: {better} is expected to be "
+        f"{gain} but {escape(decision.reasons[decision.next_better])}."
     )
 
 
@@ -290,7 +292,8 @@ def _measured_tile(explorer: Explorer, estimate: Any) -> str:
         span = f"{percent(estimate.low)} to {percent(estimate.high)}"
         text = f"measured on {estimate.seen} images, 95 % in {span}"
     bar = ""
-    if estimate is None or not explorer.done:
+    measuring = explorer.decision.recipe is not None and "live" not in explorer.problems
+    if measuring and (estimate is None or not explorer.done):
         bar = '<progress aria-label="measuring"></progress>'
     return (
         f'<div class="insitu-tile insitu-tile-measured"><b>{value}</b>'
@@ -298,8 +301,16 @@ def _measured_tile(explorer: Explorer, estimate: Any) -> str:
     )
 
 
+def cue(explorer: Explorer) -> str:
+    """What a part of the page says that shows an older measurement."""
+    failed = "live" in explorer.problems
+    return "out of date: the measurement failed" if failed else "out of date: measuring …"
+
+
 def strip(explorer: Explorer) -> str:
     """Test images with the sub-model's answers (HTML); right and wrong differ in form too."""
+    if explorer.decision.recipe is None:
+        return "<b>Nothing is sent, so nothing answers.</b>"
     faded = " insitu-faded" if explorer.stale else ""
     images = []
     for answer in explorer.answers:
@@ -316,5 +327,5 @@ def strip(explorer: Explorer) -> str:
         "✗ wrong, dashed frame"
     )
     if explorer.stale:
-        heading += " – out of date: measuring …"
+        heading += f" – {cue(explorer)}"
     return f'<b>{heading}</b><div class="insitu-strip{faded}">{"".join(images)}</div>'

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 #: The widest integer code; wider parameters are floats.
 WIDEST_CODE = 8
-_FLOATS = {16: torch.float16, 32: torch.float32}
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,7 +190,8 @@ def _send(name: str, weights: Tensor, mask: Tensor, bits: int) -> Layer:
     if bits <= WIDEST_CODE:
         codes, scales = bit.quantise(weights, mask, bits)
         return Layer(name, mask, codes[mask], scales, bits)
-    kind = _FLOATS[bits]
-    largest = torch.finfo(kind).max
     values = weights.flatten() if bool(mask.all()) else weights[mask]
-    return Layer(name, mask, values.clamp(-largest, largest).to(kind), None, bits)
+    if bits == 16:
+        largest = torch.finfo(torch.float16).max
+        values = values.clamp(-largest, largest).to(torch.float16)
+    return Layer(name, mask, values, None, bits)

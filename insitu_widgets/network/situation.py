@@ -6,6 +6,7 @@ A situation is the paper's device situation information (DSI, section 2). Needs 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
+from decimal import ROUND_CEILING, Context
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode
@@ -57,7 +58,7 @@ class Situation:
     """
 
     root: str = "resnet-digits"
-    bandwidth_hz: float = _number(2e5, 1e3, 1e10, "Hz", "Bandwidth")
+    bandwidth_hz: float = _number(5e5, 1e3, 1e10, "Hz", "Bandwidth")
     spectral_efficiency_bps_hz: float = _number(2.0, 0.1, 100.0, "bit/s/Hz", "Spectral efficiency")
     latency_s: float = _number(0.1, 1e-3, 10.0, "s", "Latency budget")
     delay_s: float = _number(0.005, 0.0, 10.0, "s", "Delay")
@@ -76,11 +77,17 @@ class Situation:
                 item.name, getattr(self, item.name), limits["low"], limits["high"], limits["unit"]
             )
             object.__setattr__(self, item.name, float(value))
-        if self.recipe is not None and self.recipe.root != self.root:
+        if self.recipe is not None and (
+            not isinstance(self.recipe, Recipe) or self.recipe.root != self.root
+        ):
             msg = (
-                f"recipe must be for the situation's root {self.root!r}; got {self.recipe.root!r}. "
-                f"Change one of the two."
+                f"recipe must be a Recipe for the situation's root {self.root!r}, or None to let "
+                f"the network choose; got {self.recipe!r}. Change one of the two."
             )
+            raise ValueError(msg)
+        is_text = isinstance(self.application, str)
+        if not is_text:
+            msg = f"application must be text; got {self.application!r}. Give a name in quotes."
             raise ValueError(msg)
 
     @property
@@ -272,9 +279,9 @@ def _reason(situation: Situation, row: Measurement, best: Measurement | None, br
         return "fits"
     points = 100 * (best.accuracy - row.accuracy)
     if points > 0:
-        return f"fits, but {points:.1f} points less accurate"
+        return f"fits, but {points:.2f} points less accurate"
     if points < 0:
-        return f"fits, and {-points:.1f} points more accurate"
+        return f"fits, and {-points:.2f} points more accurate"
     return f"fits and is as accurate, with {row.num_bits - best.num_bits:+,} bits"
 
 
@@ -283,11 +290,11 @@ def _remedy(situation: Situation, measured: tuple[Measurement, ...]) -> str:
     needs = []
     time_s = situation.link.time_s(smallest.num_bits)
     if time_s > situation.latency_s:
-        needs.append(f"a latency budget of {time_s:.3g} s (now {situation.latency_s:.3g} s)")
+        needs.append(f"a latency budget of {_enough(time_s)} s (now {situation.latency_s:.3g} s)")
         left_s = situation.latency_s - situation.delay_s
         if left_s > 0:
-            rate = smallest.num_bits / left_s
-            needs[-1] += f", or a rate of {rate:.3g} bit/s (now {situation.rate_bps:.3g} bit/s)"
+            rate = _enough(smallest.num_bits / left_s * (1 + 1e-12))  # and a rounding error more
+            needs[-1] += f", or a rate of {rate} bit/s (now {situation.rate_bps:.3g} bit/s)"
         else:
             needs[-1] += f"; the delay alone takes {situation.delay_s:.3g} s"
     if smallest.num_bits / 8 > situation.memory_bytes:
@@ -297,13 +304,19 @@ def _remedy(situation: Situation, measured: tuple[Measurement, ...]) -> str:
     return f"Even the smallest sub-model ({smallest.recipe}) needs {', and '.join(needs)}."
 
 
+def _enough(value: float) -> str:
+    """Three digits, rounded up: who provides what is written has enough."""
+    return f"{Context(prec=3, rounding=ROUND_CEILING).create_decimal_from_float(value):.3g}"
+
+
 def to_query(situation: Situation) -> str:
-    """The situation as a query string, what is not default only."""
+    """The situation as a query string, what is not default only; every digit of it."""
     pairs = []
     for item in fields(Situation):
         value = getattr(situation, item.name)
         if value != getattr(DEFAULT, item.name):
-            pairs.append((item.name, f"{value:.10g}" if item.name in NUMBERS else str(value)))
+            text = str(value)
+            pairs.append((item.name, text.removesuffix(".0") if item.name in NUMBERS else text))
     return urlencode(pairs)
 
 
@@ -317,7 +330,8 @@ def from_query(query: str) -> tuple[Situation, tuple[str, ...]]:
     problems : tuple[str, …]
         A sentence for each bad value; names that are not a situation's are ignored.
     """
-    given = {k: v for k, v in parse_qsl(query.removeprefix("?")) if k in _NAMES}
+    pairs = parse_qsl(query.removeprefix("?"), keep_blank_values=True)
+    given = {name: text for name, text in pairs if name in _NAMES}
     good: dict[str, Any] = {}
     problems = []
     for name in [name for name in _NAMES if name in given]:
