@@ -17,6 +17,12 @@ function colour(element, name) {
   return getComputedStyle(element).getPropertyValue(name).trim();
 }
 
+// On a large projector the letters grow with everything else (see page.css).
+function enlarged(layout) {
+  if (window.innerWidth < 1700) return layout;
+  return JSON.parse(JSON.stringify(layout), (key, value) => (key === "size" ? 1.3 * value : value));
+}
+
 // The page's colours, over whatever the figure says.
 function themed(layout, card) {
   const text = colour(card, "--insitu-text");
@@ -49,6 +55,9 @@ function makeCard(name) {
   return card;
 }
 
+// How often the page asks whether its kernel is there, and how long it waits for an answer.
+const PULSE_MS = 3000;
+const PATIENCE_MS = 10000;
 const CONFIG = { displaylogo: false, displayModeBar: true, responsive: true, modeBarButtons: [["toImage"]] };
 
 function render({ model, el }) {
@@ -70,7 +79,7 @@ function render({ model, el }) {
     const config = { ...CONFIG, toImageButtonOptions: { format: "png", scale: 2, filename: `insitu-${name}` } };
     const dark = document.body.classList.contains("insitu-dark");
     const spec = dark ? lightened(chart.spec) : chart.spec;
-    Plotly.react(plot, spec.data, themed(spec.layout, card), config);
+    Plotly.react(plot, spec.data, themed(enlarged(spec.layout), card), config);
     drawn.set(name, JSON.stringify(chart));
   }
 
@@ -154,9 +163,31 @@ function render({ model, el }) {
     for (const name of drawn.keys()) Plotly.Plots.resize(cards.get(name).querySelector(".insitu-plot"));
   });
   resize.observe(grid);
+  // A kernel that has died says nothing; the page must.
+  const banner = document.createElement("p");
+  banner.className = "insitu-banner";
+  banner.setAttribute("role", "alert");
+  grid.before(banner);
+  let heard = Date.now();
+  const listen = (message) => {
+    if (message.type === "pong") heard = Date.now();
+  };
+  model.on("msg:custom", listen);
+  const pulse = setInterval(() => {
+    const silent = Date.now() - heard > PATIENCE_MS;
+    banner.textContent = silent ? "The kernel does not answer: what you see may be out of date. Reload the page." : "";
+    try {
+      model.send({ type: "ping" });
+    } catch {
+      // The connection is down; no pong will come, and the banner says so.
+    }
+  }, PULSE_MS);
+
   // Tell the kernel that a page is here, with what its address asks for.
   model.send({ type: "hello", query: ours ? window.location.search : "" });
   return () => {
+    clearInterval(pulse);
+    model.off("msg:custom", listen);
     resize.disconnect();
     system.removeEventListener("change", theme);
     for (const [event, callback] of Object.entries(listeners)) model.off(event, callback);

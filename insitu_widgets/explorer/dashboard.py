@@ -16,7 +16,7 @@ from traitlets import Bool, Dict, Unicode
 
 from insitu_widgets.air.rates import parameter_counts
 from insitu_widgets.cards import ROOTS
-from insitu_widgets.explorer import figures, panels
+from insitu_widgets.explorer import figures, panels, words
 from insitu_widgets.explorer.runner import Inline, Latest
 from insitu_widgets.explorer.state import Explorer
 from insitu_widgets.network.situation import from_query
@@ -79,6 +79,14 @@ class Charts(anywidget.AnyWidget):
     permalink = Unicode().tag(sync=True)
     answered = Bool(default_value=False, help="the page's address has been read").tag(sync=True)
 
+    def __init__(self) -> None:
+        super().__init__(plotly=plotly_source())
+        self.on_msg(self._pong)
+
+    def _pong(self, _widget: object, message: dict[str, Any], _buffers: object) -> None:
+        if message.get("type") == "ping":  # the page asks whether its kernel is alive
+            self.send({"type": "pong"})
+
 
 def dashboard(explorer: Explorer | None = None) -> widgets.HBox:
     """The whole dashboard. In a notebook, a cell that ends with it shows it.
@@ -105,7 +113,7 @@ class _Page:
         self.explorer = explorer or Explorer(runner=runner, measuring=not later)
         self._drawing = False
         self._controls = panels.Controls(self.explorer, self._post)
-        self._charts = Charts(plotly=plotly_source())
+        self._charts = Charts()
         self._charts.on_msg(self._hear)
         self._head = widgets.HTML().add_class("insitu-head")
         self._strip = widgets.HTML().add_class("insitu-images")
@@ -147,10 +155,10 @@ class _Page:
         with self._charts.hold_sync():
             self._charts.charts = charts
             self._charts.errors = errors
-            self._charts.stale = dict.fromkeys(_LIVE, panels.cue(explorer)) if outdated else {}
+            self._charts.stale = dict.fromkeys(_LIVE, words.cue(explorer)) if outdated else {}
             self._charts.permalink = explorer.permalink()
         self._head.value = self._words()
-        self._strip.value = panels.strip(explorer)
+        self._strip.value = words.strip(explorer)
         self._links.value = _links(explorer)
         self._controls.show()
 
@@ -159,8 +167,8 @@ class _Page:
         warning = f'<p class="insitu-notice" role="alert">{escape(notice)}</p>' if notice else ""
         return (
             f"<h1>In-situ model downloading</h1>{warning}"
-            f'<p class="insitu-sentence" aria-live="polite">{panels.sentence(self.explorer)}</p>'
-            f"{panels.tiles(self.explorer)}"
+            f'<p class="insitu-sentence" aria-live="polite">{words.sentence(self.explorer)}</p>'
+            f"{words.tiles(self.explorer)}"
         )
 
     def _builders(self) -> dict[str, Callable[[], dict[str, Any]]]:
@@ -170,7 +178,7 @@ class _Page:
         delivery = None if explorer.stale else explorer.delivery
         texts = figures.describe(situation, decision, estimate)
         root_bits = 32 * ROOTS[situation.root].parameters
-        size = panels.size_bits(explorer)
+        size = words.size_bits(explorer)
         specs: dict[str, Callable[[], figures.Spec]] = {
             "accuracy": lambda: figures.accuracy_against_size(
                 situation,
@@ -246,7 +254,7 @@ def rates_panel() -> widgets.VBox:
     counting = widgets.ToggleButtons(
         description="Parameters", options=[("the paper's", "paper"), ("exact", "exact")]
     )
-    charts = Charts(plotly=plotly_source())
+    charts = Charts()
 
     def draw(_change: object) -> None:
         spec = figures.required_rates(latency.value, None, parameter_counts(counting.value))

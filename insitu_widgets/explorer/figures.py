@@ -153,11 +153,17 @@ def _error(estimate: Estimate) -> Spec:
 
 
 def _log_bytes(low: float, high: float, title: str) -> Spec:
-    ticks = [m * 10.0**e for e in range(2, 10) for m in (1, 3) if low <= m * 10.0**e <= high]
+    ticks = [
+        m * 10.0**e
+        for e in range(2, 10)
+        for m in ((1, 3) if high < 300 * low else (1,))
+        if low <= m * 10.0**e <= high
+    ]
     return {
         "type": "log",
         "range": [log10(low), log10(high)],
         "title": _title(title),
+        "tickangle": 0,
         "tickvals": ticks,
         "ticktext": [quantity(tick, "B") for tick in ticks],
     }
@@ -246,7 +252,7 @@ def required_rates(
             annotations=[
                 {
                     "text": line.name, "hovertext": line.source, "xref": "paper",
-                    "x": 0.8 if line.name == "6G user" else 0.995,
+                    "x": 0.62 if line.name == "6G user" else 0.995,
                     "xanchor": "right", "y": log10(line.rate_bps), "showarrow": False,
                     "yanchor": "bottom", "font": {"size": 10},
                 }
@@ -366,7 +372,7 @@ def bits_and_time(situation: Situation, delivery: Delivery | None, num_bits: int
                 "type": "bar",
                 "orientation": "h",
                 "name": purpose,
-                "y": ["bits"],
+                "y": ["kbit"],
                 "x": [bits / 1e3],
                 "marker": {"color": color, "pattern": {"shape": pattern}},
                 "hovertemplate": "%{x:,.1f} kbit<extra>" + purpose + "</extra>",
@@ -382,7 +388,7 @@ def bits_and_time(situation: Situation, delivery: Delivery | None, num_bits: int
                 "type": "bar",
                 "orientation": "h",
                 "name": name,
-                "y": ["time"],
+                "y": ["ms"],
                 "x": [1e3 * seconds],
                 "xaxis": "x2",
                 "yaxis": "y2",
@@ -396,7 +402,7 @@ def bits_and_time(situation: Situation, delivery: Delivery | None, num_bits: int
     return {
         "data": data,
         "layout": _layout(
-            {"ticksuffix": " kbit", "rangemode": "tozero", "nticks": 5, "tickangle": 0},
+            {"rangemode": "tozero", "nticks": 5, "tickangle": 0},
             {"domain": [0.66, 1.0]},
             barmode="stack",
             bargap=0.1,
@@ -412,7 +418,6 @@ def bits_and_time(situation: Situation, delivery: Delivery | None, num_bits: int
             xaxis2={
                 **axis,
                 "anchor": "y2",
-"ticksuffix": " ms",
                 "nticks": 5,
                 "tickangle": 0,
                 "range": [0, 1.08 * max(budget_ms, min(arrival_ms, 20 * budget_ms))],

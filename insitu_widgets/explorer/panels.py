@@ -1,9 +1,8 @@
-"""Controls made from the situation's fields, and the words beside them."""
+"""Controls made from the situation's fields."""
 
 from __future__ import annotations
 
 from functools import partial
-from html import escape
 from math import log10
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ from insitu_widgets.air.channel import GUARDS
 from insitu_widgets.cards import ROOTS
 from insitu_widgets.explorer.units import error_rate, percent, quantity
 from insitu_widgets.levels.recipe import BITS
-from insitu_widgets.network.situation import NUMBERS, PRESETS, Situation, broken_limit
+from insitu_widgets.network.situation import NUMBERS, PRESETS, Situation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -213,119 +212,3 @@ def _show_value(slider: Any, value: float, label: Callable[[float], str]) -> Non
         values = sorted({*(option for _, option in slider.options), value})
         slider.options = [(label(option), option) for option in values]
     slider.value = value
-
-
-def size_bits(explorer: Explorer) -> int | None:
-    """Bits of the chosen packet: from the catalogue, else from the one that was sent."""
-    if explorer.decision.expected:
-        return explorer.decision.expected.num_bits
-    return explorer.delivery.num_bits if explorer.delivery and not explorer.stale else None
-
-
-def sentence(explorer: Explorer) -> str:
-    """What was chosen and why, in one sentence (HTML)."""
-    situation, decision = explorer.situation, explorer.decision
-    if decision.recipe is None:
-        return f"<b>Nothing fits.</b> {escape(decision.remedy)}"
-    expected = decision.expected
-    what = f"<b>{escape(str(decision.recipe))}</b>"
-    num_bits = size_bits(explorer)
-    if num_bits is None:
-        return f"You ask for {what}; the catalogue has not measured it, so it is measured now."
-    arrival = (
-        f"{quantity(num_bits / 8, 'B')} arriving in "
-        f"{quantity(situation.link.time_s(num_bits), 's')} of {quantity(situation.latency_s, 's')}"
-    )
-    broken = broken_limit(situation, num_bits)
-    if broken:
-        limit = "latency budget" if broken == "latency" else "device's memory"
-        return f"You ask for {what}: {arrival}; it <b>breaks the {limit}</b>."
-    if expected is None:
-        return f"You ask for {what}: {arrival}; the catalogue has not measured it."
-    who = "The network sends" if situation.recipe is None else "You send"
-    if decision.next_better is None:
-        return f"{who} {what}: {arrival}; no limit binds, nothing measured is more accurate."
-    better = escape(str(decision.next_better).partition(" · ")[2])
-    row = explorer.catalogue.find(decision.next_better, situation.bit_error_rate, situation.guard)
-    gain = f"{100 * (row.accuracy - expected.accuracy):.1f} points better" if row else "better"
-    return (
-        f"{who} {what}: {arrival}. The <b>{decision.binding}</b> binds: {better} is expected to be "
-        f"{gain} but {escape(decision.reasons[decision.next_better])}."
-    )
-
-
-def tiles(explorer: Explorer) -> str:
-    """The four numbers at the top (HTML): rate, packet, expected, measured."""
-    situation, expected = explorer.situation, explorer.decision.expected
-    estimate = None if explorer.stale else explorer.estimate
-    size = size_bits(explorer)
-    root_bits = 32 * ROOTS[situation.root].parameters
-    share = f"{percent(size / root_bits)} of the float32 root" if size else "not known yet"
-    believed = "–"
-    note = "not in the catalogue"
-    if expected:
-        believed = percent(expected.accuracy)
-        at = error_rate(expected.bit_error_rate)
-        draws = "one run" if expected.bit_error_rate == 0 else f"{expected.seeds} channel draws"
-        note = f"at BER {at}, {draws}"
-    cells = [
-        ("rate", quantity(situation.rate_bps, "bit/s"), "rate of your link"),
-        ("size", quantity(size / 8, "B") if size else "–", share),
-        ("expected", believed, f"expected: catalogue {note}"),
-    ]
-    blocks = [
-        f'<div class="insitu-tile insitu-tile-{name}"><b>{value}</b><span>{text}</span></div>'
-        for name, value, text in cells
-    ]
-    return f'<div class="insitu-tiles">{"".join(blocks)}{_measured_tile(explorer, estimate)}</div>'
-
-
-def _measured_tile(explorer: Explorer, estimate: Any) -> str:
-    if "live" in explorer.problems:
-        value, text = "–", escape(explorer.problems["live"])
-    elif explorer.decision.recipe is None:
-        value, text = "–", "nothing is sent"
-    elif estimate is None:
-        value, text = "…", "measuring now"
-    else:
-        value = percent(estimate.accuracy)
-        span = f"{percent(estimate.low)} to {percent(estimate.high)}"
-        text = f"measured on {estimate.seen} images, 95 % in {span}"
-    bar = ""
-    measuring = explorer.decision.recipe is not None and "live" not in explorer.problems
-    if measuring and (estimate is None or not explorer.done):
-        bar = '<progress aria-label="measuring"></progress>'
-    return (
-        f'<div class="insitu-tile insitu-tile-measured"><b>{value}</b>'
-        f"<span>{text}</span>{bar}</div>"
-    )
-
-
-def cue(explorer: Explorer) -> str:
-    """What a part of the page says that shows an older measurement."""
-    failed = "live" in explorer.problems
-    return "out of date: the measurement failed" if failed else "out of date: measuring …"
-
-
-def strip(explorer: Explorer) -> str:
-    """Test images with the sub-model's answers (HTML); right and wrong differ in form too."""
-    if explorer.decision.recipe is None:
-        return "<b>Nothing is sent, so nothing answers.</b>"
-    faded = " insitu-faded" if explorer.stale else ""
-    images = []
-    for answer in explorer.answers:
-        right = answer.label == answer.answer
-        mark, word = ("✓", "right") if right else ("✗", "wrong")
-        text = f"a {escape(answer.label)}, taken for {escape(answer.answer)}: {word}"
-        images.append(
-            f'<div class="insitu-image insitu-{word}" role="img" aria-label="{text}" '
-            f'title="{text}">'
-            f'<img src="{answer.picture}" alt=""><i>{mark}</i> {escape(answer.answer)}</div>'
-        )
-    heading = (
-        "Test images and the received sub-model's answers: ✓ right, solid frame; "
-        "✗ wrong, dashed frame"
-    )
-    if explorer.stale:
-        heading += f" – {cue(explorer)}"
-    return f'<b>{heading}</b><div class="insitu-strip{faded}">{"".join(images)}</div>'

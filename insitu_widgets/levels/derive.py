@@ -135,10 +135,7 @@ class SubModel:
 def _same(a: Tensor, b: Tensor) -> bool:
     if a.dtype != b.dtype or a.shape != b.shape:
         return False
-    return torch.equal(
-        a.detach().contiguous().flatten().view(torch.uint8),
-        b.detach().contiguous().flatten().view(torch.uint8),
-    )
+    return a.detach().numpy().tobytes() == b.detach().numpy().tobytes()
 
 
 def _same_layer(a: Layer, b: Layer) -> bool:

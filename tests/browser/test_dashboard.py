@@ -7,11 +7,12 @@ from html import unescape
 from urllib.parse import urlencode, urlsplit
 
 import nbformat
+import psutil
 import pytest
 
-from insitu_widgets.explorer import panels
+from insitu_widgets.explorer import panels, words
 from insitu_widgets.explorer.state import Explorer
-from insitu_widgets.explorer.units import percent
+from insitu_widgets.explorer.units import percent, quantity
 from insitu_widgets.network.situation import PRESETS, Situation, from_query, to_query
 from tests.browser.conftest import serving
 
@@ -79,10 +80,8 @@ def check_against_python(page):
     """Compare everything on the page with what the Python API says of the same situation."""
     explorer = Explorer(situation_of(page))
     decision, estimate = explorer.decision, explorer.estimate
-    assert text(page, ".insitu-sentence") == plain(panels.sentence(explorer))
-    assert text(page, ".insitu-tile-rate b") == panels.quantity(
-        explorer.situation.rate_bps, "bit/s"
-    )
+    assert text(page, ".insitu-sentence") == plain(words.sentence(explorer))
+    assert text(page, ".insitu-tile-rate b") == quantity(explorer.situation.rate_bps, "bit/s")
     if decision.recipe is None:
         assert text(page, ".insitu-tile-measured b") == "–"
         return explorer
@@ -286,6 +285,26 @@ def test_everything_is_on_one_screen_of_a_projector(page, voila_server):
         assert box["y"] >= 0
         assert box["y"] + box["height"] <= 768
         assert box["x"] + box["width"] <= 1366
+
+
+def test_a_dead_kernel_is_told(page, voila_server):
+    open_page(page, voila_server)
+    assert text(page, ".insitu-banner") == ""
+    config = json.loads(page.inner_text("#jupyter-config-data"))
+    kernels = [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if any(config["kernelId"] in word for word in process.info["cmdline"] or [])
+    ]
+    assert len(kernels) == 1
+    kernels[0].kill()
+    page.wait_for_function(
+        "document.querySelector('.insitu-banner').textContent.includes('Reload')"
+    )
+    again = page.context.new_page()
+    open_page(again, voila_server)
+    check_against_python(again)
+    again.close()
 
 
 def test_an_exception_stays_beside_its_figure(page, tmp_path):

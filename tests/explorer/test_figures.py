@@ -114,9 +114,9 @@ def test_points_measured_now_stand_in_for_a_missing_catalogue(explorers):
 def test_the_bars_add_up_to_the_packet(explorers):
     explorer = explorers["Car"]
     spec = draw(explorer)["bits"]
-    purposes = [t for t in spec["data"] if t["y"] == ["bits"]]
+    purposes = [t for t in spec["data"] if t["y"] == ["kbit"]]
     assert sum(t["x"][0] for t in purposes) * 1e3 == pytest.approx(explorer.delivery.num_bits)
-    times = [t["x"][0] for t in spec["data"] if t["y"] == ["time"]]
+    times = [t["x"][0] for t in spec["data"] if t["y"] == ["ms"]]
     arrival_s = explorer.situation.link.time_s(explorer.delivery.num_bits)
     assert sum(times) == pytest.approx(1e3 * arrival_s)
 

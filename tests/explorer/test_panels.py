@@ -2,7 +2,7 @@
 
 import pytest
 
-from insitu_widgets.explorer import panels
+from insitu_widgets.explorer import panels, words
 from insitu_widgets.explorer.dashboard import Charts, dashboard, rates_panel
 from insitu_widgets.explorer.state import Explorer
 from insitu_widgets.levels.recipe import Recipe
@@ -94,7 +94,7 @@ def test_the_sentence_names_the_choice_and_the_reason(name):
         "broken": Situation(recipe=Recipe("resnet-digits"), latency_s=0.01),
     }[name]
     explorer = Explorer(situation, measuring=False)
-    text = panels.sentence(explorer)
+    text = words.sentence(explorer)
     if name == "nothing":
         assert "Nothing fits" in text
         assert "latency budget" in text
