@@ -47,4 +47,5 @@ class Estimate:
         centre = (share + z2 / (2 * self.seen)) / (1 + z2 / self.seen)
         spread = share * (1 - share) / self.seen + z2 / (4 * self.seen**2)
         half = Z_95 * spread**0.5 / (1 + z2 / self.seen)
-        return max(0.0, centre - half), min(1.0, centre + half)
+        # The ends meet the share where all or none are right, but for a rounding error.
+        return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))

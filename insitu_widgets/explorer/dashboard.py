@@ -119,13 +119,13 @@ class _Page:
         self._strip = widgets.HTML().add_class("insitu-images")
         self._links = widgets.HTML().add_class("insitu-links")
         theme = widgets.Dropdown(
-            description="Theme",
-            options=["auto", "light", "dark"],
-            layout={"width": "190px"},
-            style={"description_width": "60px"},
+            options=[("theme: auto", "auto"), ("light", "light"), ("dark", "dark")],
+            layout={"width": "102px"},
+            style={"description_width": "0px"},
+            tooltip="Theme",
         ).add_class("insitu-theme")
         theme.observe(lambda change: self._charts.set_trait("theme", change["new"]), "value")
-        buttons = widgets.HBox([self._controls.reset, theme])
+        buttons = widgets.HBox([self._controls.again, self._controls.reset, theme])
         left = widgets.VBox([*self._controls.column, buttons, self._links])
         right = widgets.VBox([self._head, self._charts, self._strip])
         self.view = widgets.HBox(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from html import escape
 from math import log10
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ _R10 = (1.0, 1.25, 1.6, 2.0, 2.5, 3.15, 4.0, 5.0, 6.3, 8.0)
 #: The sliders' spans, where narrower than what the situation allows.
 _SPANS = {"bandwidth_hz": (1e4, 1e9), "spectral_efficiency_bps_hz": (0.1, 100.0)}
 _ERROR_RATES = (0.0, *(m * 10.0**e for e in range(-7, -1) for m in (1, 2, 5)), 0.1)
-_WIDE = widgets.Layout(width="292px")
+_WIDE = widgets.Layout(width="306px")
 _STYLE = {"description_width": "120px"}
 CUSTOM = "(your own)"
 
@@ -65,6 +66,7 @@ class Controls:
             if name != "delay_s"
         }
         self.rate = widgets.HTML()
+        self.application = widgets.HTML(layout=_WIDE).add_class("insitu-application")
         self.guard = self._buttons("Guard", GUARDS, lambda g: explorer.change(guard=g), "guard")
         self.mode = self._buttons("Chosen by", ("network", "hand"), self._take_mode, "mode")
         self.cuts = {
@@ -72,9 +74,9 @@ class Controls:
             "keep": self._cut("Keep", "keep"),
             "bits": self._cut("Bits", "bits"),
         }
-        self.reset = widgets.Button(
-            description="Reset", tooltip="Back to the first situation", layout={"width": "90px"}
-        ).add_class("insitu-reset")
+        self.again = self._button("Send again", "Another draw of the channel's noise", "again")
+        self.again.on_click(lambda _: self._set(self._take_again))
+        self.reset = self._button("Reset", "Back to the first situation", "reset")
         self.reset.on_click(lambda _: self._set(self._take_reset))
         self.show()
 
@@ -83,6 +85,7 @@ class Controls:
         """The controls in their order on the page."""
         return [
             self.preset,
+            self.application,
             self.root,
             self.numbers["bandwidth_hz"],
             self.numbers["spectral_efficiency_bps_hz"],
@@ -103,6 +106,7 @@ class Controls:
             self.preset.value = next(
                 (name for name, preset in PRESETS.items() if preset == situation), CUSTOM
             )
+            self.application.value = escape(situation.application)
             self.root.value = situation.root
             for name, slider in self.numbers.items():
                 _show_value(slider, getattr(situation, name), partial(say, name))
@@ -166,6 +170,10 @@ class Controls:
         )
         return self._watch(widget, take, name)
 
+    def _button(self, label: str, tooltip: str, name: str) -> Any:
+        button = widgets.Button(description=label, tooltip=tooltip, layout={"width": "96px"})
+        return button.add_class(f"insitu-{name}")
+
     def _slider(self, label: str, name: str) -> Any:
         widget = widgets.SelectionSlider(
             description=label,
@@ -201,6 +209,9 @@ class Controls:
             self._explorer.change(recipe=None)
         else:
             self._explorer.by_hand()
+
+    def _take_again(self) -> None:
+        self._explorer.change(seed=self._explorer.situation.seed + 1)
 
     def _take_reset(self) -> None:
         self._explorer.situation = Situation()

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from insitu_widgets.network.catalogue import Catalogue, Measurement
 
 
+#: The largest seed of the channel.
+MOST_SEED = 10**9
+
+
 def _number(default: float, low: float, high: float, unit: str, label: str) -> Any:
     return field(default=default, metadata={"low": low, "high": high, "unit": unit, "label": label})
 
@@ -46,6 +50,8 @@ class Situation:
         Probability that a bit of the body arrives turned over.
     guard
         What the receiver does with values that cannot have been sent: none, clamp or zero.
+    seed
+        Which realisation of the channel's noise a measurement draws.
     application
         A name for the people who read it; it decides nothing.
     recipe
@@ -65,12 +71,14 @@ class Situation:
     memory_bytes: float = _number(1e6, 1e3, 1e9, "B", "Device memory")
     bit_error_rate: float = _number(1e-4, 0.0, 0.1, "", "Bit-error rate")
     guard: str = "clamp"
+    seed: int = 0
     application: str = ""
     recipe: Recipe | None = None
 
     def __post_init__(self) -> None:
         one_of("root", self.root, ROOTS)
         one_of("guard", self.guard, GUARDS)
+        in_range("seed", self.seed, 0, MOST_SEED)
         for item in NUMBERS.values():
             limits = item.metadata
             value = in_range(
@@ -306,7 +314,7 @@ def _remedy(situation: Situation, measured: tuple[Measurement, ...]) -> str:
 
 def _enough(value: float) -> str:
     """Three digits, rounded up: who provides what is written has enough."""
-    return f"{Context(prec=3, rounding=ROUND_CEILING).create_decimal_from_float(value):.3g}"
+    return f"{float(Context(prec=3, rounding=ROUND_CEILING).create_decimal(value)):.3g}"
 
 
 def to_query(situation: Situation) -> str:
@@ -350,6 +358,8 @@ _NAMES = [item.name for item in fields(Situation)]  # the root comes before the 
 def _parse(name: str, text: str) -> object:
     if name == "recipe":
         return Recipe.parse(text)
+    if name == "seed":
+        return int(text) if text.isdecimal() else in_range(name, text, 0, MOST_SEED)  # type: ignore[type-var]
     if name not in NUMBERS:
         return text
     try:

@@ -196,7 +196,8 @@ def _on_dask(
 ) -> Generator[list[Measurement]]:
     from distributed import as_completed  # noqa: PLC0415  (an extra: only here)
 
-    shared = client.scatter([images, root], broadcast=True)
+    # Keys of their own: a sweep that has just ended may still be letting go of the same images.
+    shared = client.scatter([images, root], broadcast=True, hash=False)
     futures = client.map(measure, recipes, images=shared[0], root=shared[1], channels=channels)
     try:
         for future in as_completed(futures):

@@ -203,6 +203,14 @@ def test_a_bad_value_in_a_permalink_is_told_and_replaced(page, voila_server):
     check_against_python(page)
 
 
+def test_sending_again_draws_the_channel_anew(page, voila_server):
+    open_page(page, voila_server, Situation(bit_error_rate=1e-2))
+    page.locator(".insitu-again").click()
+    wait_for_situation(page, f"?{to_query(Situation(bit_error_rate=1e-2))}")
+    assert situation_of(page).seed == 1
+    check_against_python(page)
+
+
 def test_nothing_fits_is_an_answer_too(page, voila_server):
     open_page(page, voila_server, Situation(bandwidth_hz=1e3, latency_s=0.05))
     assert "Nothing fits" in text(page, ".insitu-sentence")
@@ -301,7 +309,7 @@ def test_a_dead_kernel_is_told(page, voila_server):
     page.wait_for_function(
         "document.querySelector('.insitu-banner').textContent.includes('Reload')"
     )
-    again = page.context.new_page()
+    again = page.context.browser.new_page()
     open_page(again, voila_server)
     check_against_python(again)
     again.close()

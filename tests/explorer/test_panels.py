@@ -57,6 +57,11 @@ def test_a_value_between_two_stops_gets_a_stop_of_its_own(explorer, controls):
     assert explorer.situation.latency_s == 0.123
 
 
+def test_sending_again(explorer, controls):
+    controls.again.click()
+    assert explorer.situation == Situation(seed=1)
+
+
 def test_presets_and_reset(explorer, controls):
     controls.preset.value = "AR headset"
     assert explorer.situation == PRESETS["AR headset"]

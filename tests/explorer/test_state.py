@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from insitu_widgets import Link, accuracy, derive, load_data, load_root, pack, transmit, unpack
-from insitu_widgets.explorer.live import SEED, Answer, Delivery, Point, picture
+from insitu_widgets.explorer.live import Answer, Delivery, Point, picture
 from insitu_widgets.explorer.state import Explorer
 from insitu_widgets.levels.recipe import Recipe
 from insitu_widgets.network.catalogue import load_catalogue
@@ -19,7 +19,7 @@ def by_the_api(situation, recipe):
     """The same measurement, step by step with the public names."""
     sent = pack(derive(load_root(recipe.root), recipe))
     link = Link(situation.rate_bps, situation.delay_s, situation.bit_error_rate)
-    submodel, report = unpack(transmit(sent, link, SEED), situation.guard)
+    submodel, report = unpack(transmit(sent, link, situation.seed), situation.guard)
     *_, last = accuracy(submodel, load_data("digits"))
     return sent, report, last
 
@@ -42,9 +42,17 @@ def test_every_bit_turned_over_is_counted():
     explorer = Explorer(Situation(bit_error_rate=1e-2, bandwidth_hz=1e7))
     recipe = explorer.decision.recipe
     sent = pack(derive(load_root(recipe.root), recipe))
-    arrived = transmit(sent, Link(1.0, bit_error_rate=1e-2), SEED)
+    arrived = transmit(sent, Link(1.0, bit_error_rate=1e-2), 0)
     differing = sum((a ^ b).bit_count() for a, b in zip(sent.body, arrived.body, strict=True))
     assert explorer.delivery.flipped == differing > 0
+
+
+def test_sending_again_draws_the_channel_anew():
+    explorer = Explorer(Situation(bit_error_rate=1e-2))
+    first = explorer.estimate
+    explorer.change(seed=1)
+    _, _, expected = by_the_api(explorer.situation, explorer.decision.recipe)
+    assert explorer.estimate == expected != first
 
 
 def test_a_change_that_leaves_the_packet_alone_measures_nothing_anew():
