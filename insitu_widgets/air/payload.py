@@ -38,8 +38,8 @@ from insitu_widgets.air import coding
 from insitu_widgets.air.channel import GUARDS
 from insitu_widgets.errors import one_of
 from insitu_widgets.levels.depth import cut
-from insitu_widgets.levels.derive import WIDEST_CODE, Layer, SubModel, weights_and_rest
-from insitu_widgets.levels.recipe import Recipe
+from insitu_widgets.levels.derive import Layer, SubModel, weights_and_rest
+from insitu_widgets.levels.recipe import WIDEST_CODE, Recipe
 from insitu_widgets.roots import ARCHITECTURES, Root, skeleton
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from insitu_widgets.air.channel import GUARDS
 from insitu_widgets.air.rates import REFERENCE_RATES, parameter_counts, required_rate_bps
 from insitu_widgets.cards import ROOTS
 from insitu_widgets.explorer.units import error_rate, percent, quantity
-from insitu_widgets.network.catalogue import WIDEST_CODE
+from insitu_widgets.levels.recipe import WIDEST_CODE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

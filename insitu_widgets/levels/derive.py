@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from insitu_widgets.levels import bit, depth, parameter
+from insitu_widgets.levels.recipe import WIDEST_CODE
 from insitu_widgets.roots import is_weight
 
 if TYPE_CHECKING:
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
 
     from insitu_widgets.levels.recipe import Recipe
     from insitu_widgets.roots import Root
-
-#: The widest integer code; wider parameters are floats.
-WIDEST_CODE = 8
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,6 +17,9 @@ from insitu_widgets.errors import in_range, one_of
 
 #: Bits a parameter may be sent with: k-bit integers, half precision, single precision.
 BITS = (1, 2, 3, 4, 5, 6, 7, 8, 16, 32)
+#: The widest integer code; wider parameters are floats. A code of so few bits cannot leave its
+#: range, so no receiver guard acts on it.
+WIDEST_CODE = 8
 #: More exits than any network has blocks.
 MOST_EXITS = 1000
 _TEXT = re.compile(

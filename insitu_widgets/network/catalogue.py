@@ -10,14 +10,11 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from insitu_widgets.errors import one_of
-from insitu_widgets.levels.recipe import Recipe
+from insitu_widgets.levels.recipe import WIDEST_CODE, Recipe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import TextIO
-
-#: Codes of at most so many bits cannot leave their range: every guard leaves them as they are.
-WIDEST_CODE = 8
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ from insitu_widgets.data import ImageSet, load_data
 from insitu_widgets.errors import one_of
 from insitu_widgets.estimate import Estimate
 from insitu_widgets.evaluate import accuracy
-from insitu_widgets.levels.derive import WIDEST_CODE, derive
-from insitu_widgets.levels.recipe import BITS, Recipe
+from insitu_widgets.levels.derive import derive
+from insitu_widgets.levels.recipe import BITS, WIDEST_CODE, Recipe
 from insitu_widgets.network.catalogue import (
     COLUMNS,
     Catalogue,
