@@ -120,7 +120,7 @@ class _Page:
         self._links = widgets.HTML().add_class("insitu-links")
         theme = widgets.Dropdown(
             options=[("theme: auto", "auto"), ("light", "light"), ("dark", "dark")],
-            layout={"width": "102px"},
+            layout={"width": "116px"},
             style={"description_width": "0px"},
             tooltip="Theme",
         ).add_class("insitu-theme")

@@ -119,8 +119,8 @@ def accuracy_against_size(
                 *(_vertical(limit) for limit in limits.values() if low < limit < high),
             ],
             annotations=[
-                _note(f"{name} limit", limit, 0.45 + 0.12 * place, high)
-                for place, (name, limit) in enumerate(limits.items())
+                _note(f"{name} limit", limit)
+                for name, limit in limits.items()
                 if low < limit < high
             ],
         ),
@@ -176,13 +176,11 @@ def _vertical(x: float, dash: str = "dash") -> Spec:
     }  # fmt: skip
 
 
-def _note(text: str, x: float, y: float, end: float) -> Spec:
-    """A note beside a vertical line at ``x``, on the side where there is room before ``end``."""
-    side = "left" if x < end / 20 else "right"
+def _note(text: str, x: float) -> Spec:
+    """A note along a vertical line at ``x``."""
     return {
-        "text": text, "x": log10(x), "y": y, "xref": "x", "yref": "paper", "showarrow": False,
-        "xanchor": side, "yanchor": "bottom", "xshift": 4 if side == "left" else -4,
-        "font": {"size": 12},
+        "text": text, "textangle": -90, "x": log10(x), "xref": "x", "xanchor": "left",
+        "y": 0.5, "yref": "paper", "yanchor": "middle", "showarrow": False, "font": {"size": 12},
     }  # fmt: skip
 
 
@@ -402,7 +400,7 @@ def bits_and_time(situation: Situation, delivery: Delivery | None, num_bits: int
     return {
         "data": data,
         "layout": _layout(
-            {"rangemode": "tozero", "nticks": 5, "tickangle": 0},
+            {"range": [0, max(1.0, 1.08 * total / 1e3)], "nticks": 5, "tickangle": 0},
             {"domain": [0.66, 1.0]},
             barmode="stack",
             bargap=0.1,

@@ -74,9 +74,11 @@ class Controls:
             "keep": self._cut("Keep", "keep"),
             "bits": self._cut("Bits", "bits"),
         }
-        self.again = self._button("Send again", "Another draw of the channel's noise", "again")
+        self.again = self._button(
+            "Send again", "Another draw of the channel's noise", "again", "112px"
+        )
         self.again.on_click(lambda _: self._set(self._take_again))
-        self.reset = self._button("Reset", "Back to the first situation", "reset")
+        self.reset = self._button("Reset", "Back to the first situation", "reset", "70px")
         self.reset.on_click(lambda _: self._set(self._take_reset))
         self.show()
 
@@ -170,8 +172,8 @@ class Controls:
         )
         return self._watch(widget, take, name)
 
-    def _button(self, label: str, tooltip: str, name: str) -> Any:
-        button = widgets.Button(description=label, tooltip=tooltip, layout={"width": "96px"})
+    def _button(self, label: str, tooltip: str, name: str, width: str) -> Any:
+        button = widgets.Button(description=label, tooltip=tooltip, layout={"width": width})
         return button.add_class(f"insitu-{name}")
 
     def _slider(self, label: str, name: str) -> Any:

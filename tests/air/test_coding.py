@@ -152,5 +152,17 @@ def test_damaged_bytes_make_a_mask_of_the_announced_number_or_an_error(mask, dat
         assert (restored.size, int(restored.sum())) == (mask.size, kept)
 
 
+@given(random_masks, st.integers(1, 300))
+def test_a_mask_of_another_size_is_refused(mask, more):
+    """Its last positions would lie beyond the layer, or leave a part of it undescribed."""
+    larger = np.concatenate([mask, np.ones(more, bool)])
+    way, parameter, data = encode_mask(larger)
+    for size in {mask.size, larger.size + 8} - {0}:
+        if way == RICE and size > larger.size:
+            continue  # gaps say nothing of what follows the last position
+        with pytest.raises(ValueError, match=f"not a mask of {size} positions"):
+            decode_mask(way, parameter, data, int(larger.sum()), size)
+
+
 def test_every_way_is_told_apart():
     assert len({coding.ALL, coding.NONE, coding.BITMAP, coding.RICE}) == 4
