@@ -8,7 +8,7 @@ from torch import nn
 from insitu_widgets import ROOTS, Root, load_data, load_root
 
 # The same examples on every run, however busy the machine: a red test is a change, not luck.
-settings.register_profile("insitu", deadline=None, derandomize=True, max_examples=60)
+settings.register_profile("insitu", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("insitu")
 torch.set_num_threads(1)
 

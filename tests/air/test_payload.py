@@ -65,7 +65,7 @@ def packets(tiny, roots):
 
 
 @given(st.sampled_from([1, 2, None]), cuts)
-@settings(max_examples=150)
+@settings(max_examples=80)
 def test_a_users_sub_model_comes_back_to_the_bit(tiny, exit_, cut):
     sent = derive(tiny, Recipe("tiny", exit_, *cut))
     packet = pack(sent)
@@ -76,7 +76,7 @@ def test_a_users_sub_model_comes_back_to_the_bit(tiny, exit_, cut):
 
 
 @given(st.sampled_from(list(ROOTS)), st.integers(1, 6), cuts)
-@settings(max_examples=60)
+@settings(max_examples=40)
 def test_a_shipped_sub_model_comes_back_to_the_bit(roots, name, exit_, cut):
     sent = derive(roots[name], Recipe(name, exit_, *cut))
     packet = pack(sent)
@@ -235,7 +235,7 @@ def test_the_breakdown_says_where_each_bit_went(tiny, keep, bits):
 
 
 @given(st.data())
-@settings(max_examples=400)
+@settings(max_examples=200)
 def test_flipped_header_bytes_are_always_noticed(packets, data):
     packet, root = data.draw(st.sampled_from(packets))
     places = st.integers(0, len(packet.header) - 1)
@@ -335,7 +335,7 @@ def test_another_architecture_of_the_same_name_is_refused(tiny, roots):
 
 
 @given(st.data())
-@settings(max_examples=500)
+@settings(max_examples=200)
 def test_a_signed_contradiction_is_a_payload_error_or_a_model(packets, data):
     """Whatever the checksums vouch for, nothing but PayloadError is ever raised."""
     packet, root = data.draw(st.sampled_from(packets[:5]))
@@ -386,6 +386,15 @@ def test_each_forged_field_has_a_sentence(tiny, at, fields, value, sentence):
     packet = forged(pack(derive(tiny, Recipe("tiny", 2, 0.3, 8))), at, fields, value)
     with pytest.raises(PayloadError, match=sentence):
         unpack(packet, root=tiny)
+
+
+@pytest.mark.parametrize("end", [1e6, -1e6, math.inf])
+@pytest.mark.parametrize("guard", ["none", "clamp", "zero"])
+def test_a_forged_range_beyond_half_precision_has_a_sentence(tiny, end, guard):
+    first_range = FIRST_FIELD + 23 + len("tiny") + 10
+    packet = forged(pack(derive(tiny, Recipe("tiny", bits=16))), first_range, "<f", end)
+    with pytest.raises(PayloadError, match="a layer's range is beyond half precision"):
+        unpack(packet, guard, tiny)
 
 
 def test_a_header_that_cannot_be_read_has_no_breakdown(packets):

@@ -144,7 +144,7 @@ def test_the_presets_tell_different_stories():
 @given(situations())
 @example(Situation())
 @example(Situation(application="50 % & more = ü?#+.0", latency_s=1 / 3))
-@settings(max_examples=200)
+@settings(max_examples=100)
 def test_a_link_opens_the_same_situation(situation):
     query = to_query(situation)
     assert from_query(query) == (situation, ())
