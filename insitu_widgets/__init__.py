@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from insitu_widgets.levels.derive import SubModel, derive
     from insitu_widgets.levels.recipe import Recipe
     from insitu_widgets.network.catalogue import Catalogue, Measurement, load_catalogue
+    from insitu_widgets.network.library import Library
     from insitu_widgets.network.situation import PRESETS, Decision, Situation, choose
     from insitu_widgets.network.sweep import sweep
     from insitu_widgets.roots import Root, load_root
@@ -39,6 +40,7 @@ _PLACES = {
     "levels.derive": ("SubModel", "derive"),
     "levels.recipe": ("Recipe",),
     "network.catalogue": ("Catalogue", "Measurement", "load_catalogue"),
+    "network.library": ("Library",),
     "network.situation": ("PRESETS", "Decision", "Situation", "choose"),
     "network.sweep": ("sweep",),
     "roots": ("Root", "load_root"),
@@ -56,6 +58,7 @@ __all__ = [
     "Estimate",
     "Explorer",
     "ImageSet",
+    "Library",
     "Link",
     "Measurement",
     "Packet",

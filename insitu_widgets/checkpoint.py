@@ -49,9 +49,7 @@ class Checkpoint:
             "epoch": epoch,
             "seconds": seconds,
             "parts": {name: part.state_dict() for name, part in parts.items()},
-            "random": random.get_state(),
-            "torch_random": torch.get_rng_state(),
-            "cuda_random": torch.cuda.get_rng_state_all(),
+            "random": random.get_state(),  # the only dice of a training: no root throws any
         }
         self.path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = self.path.with_suffix(".part")
@@ -81,9 +79,6 @@ class Checkpoint:
         for name, part in parts.items():
             part.load_state_dict(state["parts"][name])
         random.set_state(state["random"])
-        torch.set_rng_state(state["torch_random"])
-        if len(state["cuda_random"]) == torch.cuda.device_count():
-            torch.cuda.set_rng_state_all(state["cuda_random"])
         self.seconds = state["seconds"]
         return int(state["epoch"])
 

@@ -103,28 +103,32 @@ def fetch() -> Path:
     try:
         work.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(work).free
-        if free < FETCH_BYTES:
-            msg = (
-                f"{folder}: fetching CIFAR-100 takes {FETCH_BYTES / 1e6:.0f} MB and "
-                f"{free / 1e6:.0f} MB are free. Make room, or name another disk's folder with "
-                f"XDG_CACHE_HOME (on Windows LOCALAPPDATA)."
-            )
-            raise DataError(msg)
+    except OSError as fault:
+        raise _not_fetched(fault) from fault
+    if free < FETCH_BYTES:
+        msg = (
+            f"{folder}: fetching CIFAR-100 takes {FETCH_BYTES / 1e6:.0f} MB and only "
+            f"{free / 1e6:.0f} MB are free. Make room, or name a folder on another disk with "
+            f"XDG_CACHE_HOME (on Windows LOCALAPPDATA)."
+        )
+        raise DataError(msg)
+    try:
         arrays = _sorted(_download(work))
         for split in COUNTS:
             _verify(split, arrays[f"x_{split}"], arrays[f"y_{split}"], tuple(arrays["classes"]))
         _write_whole(folder / FILE, arrays)
-    except DataError:
-        raise
     except Exception as fault:  # whatever the network, the archive or the disk may do
-        msg = (
-            f"CIFAR-100 could not be fetched into {folder / FILE} ({fault}). Check the network and "
-            f"the disk, then run: {FETCH}. Or put {FILE} into a folder and name that folder in "
-            f"INSITU_DATA. The digits roots work without it."
-        )
-        raise DataError(msg) from fault
+        raise _not_fetched(fault) from fault
     shutil.rmtree(work, ignore_errors=True)
     return folder / FILE
+
+
+def _not_fetched(fault: Exception) -> DataError:
+    return DataError(
+        f"CIFAR-100 could not be fetched into {cache_folder() / FILE} ({fault}). Check the network "
+        f"and the disk, then run: {FETCH}. Or put {FILE} into a folder and name that folder in "
+        f"INSITU_DATA. The digits roots work without it."
+    )
 
 
 def _download(work: Path) -> dict[str, Any]:
@@ -139,7 +143,7 @@ def _download(work: Path) -> dict[str, Any]:
 
 
 def _sorted(archive: dict[str, Any]) -> dict[str, np.ndarray]:
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     for split in COUNTS:
         part = archive[split]
         labels = np.asarray(part["fine_labels"], np.uint8)
@@ -154,7 +158,7 @@ def _write_whole(path: Path, arrays: dict[str, np.ndarray]) -> None:
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".part")
     try:
         with os.fdopen(handle, "wb") as file:
-            np.savez_compressed(file, **arrays)
+            np.savez_compressed(file, allow_pickle=False, **arrays)
             file.flush()
             os.fsync(file.fileno())
         Path(name).replace(path)

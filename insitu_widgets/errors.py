@@ -5,7 +5,6 @@ Each error names the field, what is allowed, what came and what to do.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -15,7 +14,7 @@ Number = TypeVar("Number", int, float)
 
 
 def in_range(field: str, value: Number, low: float, high: float, unit: str = "") -> Number:
-    """Return ``value`` if it is a finite number in [low, high]; an integer field stays one.
+    """Return ``value`` if it is a number in [low, high]; where both are int, only an int will do.
 
     Raises
     ------
@@ -23,13 +22,8 @@ def in_range(field: str, value: Number, low: float, high: float, unit: str = "")
         Otherwise; a bool, a string or NaN is not a number in the range.
     """
     whole = isinstance(low, int) and isinstance(high, int)
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if (
-        not number
-        or not math.isfinite(value)
-        or not low <= value <= high
-        or (whole and value != int(value))
-    ):
+    number = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
+    if not number or not low <= value <= high:  # NaN is in no range
         kind = "a whole number" if whole else "a number"
         suffix = f" {unit}" if unit else ""
         msg = (
@@ -49,7 +43,8 @@ def one_of(field: str, value: object, allowed: Iterable[object]) -> None:
         Otherwise, naming the choices.
     """
     choices = list(allowed)
-    if value not in choices:
+    alike = [c for c in choices if isinstance(value, type(c)) and not isinstance(value, bool)]
+    if value not in alike:  # True is not 1, and 4.0 is not 4
         listed = ", ".join(str(choice) for choice in choices)
         msg = f"{field} must be one of {listed}; got {value!r}. Choose one of these."
         raise ValueError(msg)

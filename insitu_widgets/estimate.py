@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from insitu_widgets.errors import in_range
+
 #: Normal quantile of a 95 % interval.
 Z_95 = 1.959964
 
@@ -18,6 +20,10 @@ class Estimate:
 
     correct: int
     seen: int
+
+    def __post_init__(self) -> None:
+        in_range("seen", self.seen, 0, 10**18, "images")
+        in_range("correct", self.correct, 0, self.seen, "images")
 
     @property
     def accuracy(self) -> float:
@@ -41,4 +47,5 @@ class Estimate:
         centre = (share + z2 / (2 * self.seen)) / (1 + z2 / self.seen)
         spread = share * (1 - share) / self.seen + z2 / (4 * self.seen**2)
         half = Z_95 * spread**0.5 / (1 + z2 / self.seen)
-        return max(0.0, centre - half), min(1.0, centre + half)
+        # The ends meet the share where all or none are right, but for a rounding error.
+        return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))

@@ -6,7 +6,6 @@ import copy
 import hashlib
 import json
 import platform
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -87,9 +86,10 @@ def write_card(root: Root, plan: Plan, seed: int, seconds: float, folder: Path) 
         "seconds": round(seconds, 1),
         "device": _device(plan),
         "torch": torch.__version__,
-        "plan": asdict(plan),
-        "weights": "float16" if halved else "float32",
+        "plan": plan.record(),
     }
+    if halved:
+        card["weights"] = "float16"
     tensors = {
         name: tensor.half() if halved and is_weight(name, tensor) else tensor
         for name, tensor in root.state_dict().items()
@@ -128,12 +128,13 @@ def write_model_card(folder: Path) -> None:
     for path in sorted(folder.glob("*.json")):
         card = json.loads(path.read_text(encoding="utf-8"))
         plan, images, kind = card["plan"], card["images"], card.get("weights", "float32")
+        spent = _duration(card["seconds"])
         lines += [
             f"## {card['name']}",
             "",
             f"- Data: {card['data']}, {images['train']} training and {images['test']} test images",
             f"- SHA-256 of the test tensors: `{card['data_sha256']['test']}`",
-            f"- Training: {plan['epochs']} epochs, seed {card['seed']}, {_duration(card['seconds'])}",
+            f"- Training: {plan['epochs']} epochs, seed {card['seed']}, {spent}",
             f"- Machine: {card['device']}, torch {card['torch']}",
             f"- Parameters: {card['parameters']:,} (all heads included), {kind}",
             "",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 
@@ -37,6 +38,19 @@ class Plan:
     small_epochs: float = 0.0  # share of the epochs, the first ones, with images of small_px
     small_px: int = 24
     bfloat16: bool = False  # mixed precision where the processor has it
+
+    def record(self) -> dict[str, Any]:
+        """What a card tells: all but what this plan makes no use of."""
+        unused = NOT_CROPPED if self.augmentation == "crop" else NOT_WARPED
+        return {name: value for name, value in asdict(self).items() if name not in unused}
+
+
+#: What plans that crop make no use of, and what plans that warp leave as it is.
+NOT_CROPPED = ("rotation_deg", "zoom", "shear", "shift_px")
+NOT_WARPED = (
+    *("optimiser", "clip", "augmentation", "crop_px", "erase_px", "mixed"),
+    *("small_epochs", "small_px", "bfloat16"),
+)
 
 
 PLANS = {

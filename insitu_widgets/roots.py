@@ -19,6 +19,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from insitu_widgets.cards import ROOTS
 from insitu_widgets.errors import in_range, one_of
 
 try:
@@ -146,7 +147,7 @@ def assign(module: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
     return module
 
 
-def _pooled_head(channels: int, classes: int = 10) -> nn.Module:
+def _pooled_head(channels: int, classes: int = 10) -> nn.Sequential:
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes))
 
 
@@ -231,7 +232,7 @@ def _convolution(before: int, after: int, stride: int = 1) -> list[nn.Module]:
 def _convolutional_head(channels: int, *widths: int, classes: int = 100) -> nn.Module:
     # An early feature is large and knows little. Each grouped convolution halves its sides, so that
     # what is pooled has seen as much of the image as a later block has, for few parameters. (Groups
-    # of eight channels: as fast as it gets in bfloat16, where single channels are 16 times slower.)
+    # of eight channels, because oneDNN is slow with single ones in bfloat16.)
     layers: list[nn.Module] = []
     for before, after in zip((channels, *widths), widths, strict=False):
         layers += [
@@ -247,7 +248,7 @@ def _resnet18_cifar100() -> Root:
     net = resnet18(num_classes=100, zero_init_residual=True)
     # For 32×32 images: a 3×3 stem instead of the 7×7 one; the max pooling after it stays.
     stem = nn.Sequential(*_convolution(3, 64), nn.MaxPool2d(2))
-    blocks = [*net.layer1, *net.layer2, *net.layer3, *net.layer4]
+    blocks: list[nn.Module] = [*net.layer1, *net.layer2, *net.layer3, *net.layer4]
     heads = [
         *(_convolutional_head(64, 128, 256) for _ in net.layer1),
         *(_convolutional_head(128, 256, 256) for _ in net.layer2),
@@ -333,6 +334,7 @@ def load_root(name: str) -> Root:
     ValueError
         If there is no root of that name.
     """
+    one_of("root", name, ROOTS)
     root = copy.deepcopy(skeleton(name))
     with as_file(files("insitu_widgets") / "weights" / f"{name}.safetensors") as path:
         tensors = load_file(path)

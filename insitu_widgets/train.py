@@ -25,7 +25,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from insitu_widgets.augment import augment, cutmix
-from insitu_widgets.checkpoint import Checkpoint
+from insitu_widgets.checkpoint import Checkpoint, Stateful
 from insitu_widgets.cifar100 import cache_folder
 from insitu_widgets.data import ImageSet, balanced, load_data
 from insitu_widgets.errors import in_range
@@ -67,13 +67,15 @@ class _Training:
     """One training under way: the root, its average, and what moves them."""
 
     def __init__(self, name: str, images: ImageSet, plan: Plan, seed: int) -> None:
-        torch.manual_seed(seed)
+        in_range("plan.batch", plan.batch, 1, len(images), "images")
         self.random = torch.Generator().manual_seed(seed)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.plan, self.classes = plan, len(images.classes)
         self.images, self.labels = images.images.to(self.device), images.labels.to(self.device)
         self.mixed_precision = plan.bfloat16 and has_bfloat16(self.device)
-        self.root = ARCHITECTURES[name]().train().to(self.device)
+        with torch.random.fork_rng(devices=[]):  # fresh weights come from the global generator
+            torch.manual_seed(seed)
+            self.root = ARCHITECTURES[name]().train().to(self.device)
         if plan.bfloat16:
             self.root = self.root.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = AveragedModel(
@@ -87,7 +89,7 @@ class _Training:
             total_steps=plan.epochs * self.steps_per_epoch,
             pct_start=0.2,
         )
-        self.parts = {
+        self.parts: dict[str, Stateful] = {
             "root": self.root,
             "average": self.average,
             "optimiser": self.optimiser,
@@ -167,8 +169,7 @@ def train(
             loss, accuracy = training.epoch(epoch, bar)
             now = time.perf_counter()
             line = f"epoch {epoch + 1}/{plan.epochs}"
-            bar.set_description(f"{name} {line}")
-            bar.set_postfix(loss=f"{loss:.3f}")
+            bar.set_postfix(epoch=epoch + 1, loss=f"{loss:.3f}")
             if checkpoint is None:
                 continue
             _log(checkpoint, f"{line} loss {loss:.4f} batch accuracy {accuracy:.4f} "
@@ -189,17 +190,16 @@ def _log(checkpoint: Checkpoint, line: str) -> None:
         file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
 
 
-def hold_out(images: ImageSet, count: int) -> tuple[ImageSet, ImageSet]:
-    """Divide training images: those to train on, and ``count`` others, balanced and by chance."""
-    if len(images.classes) == 10:  # the digits lie by writer: the last ones are other hands
-        return images.take(torch.arange(len(images) - count)), images.take(
-            torch.arange(len(images) - count, len(images))
-        )
-    shuffled = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
-    held = shuffled[balanced(images.labels[shuffled], count)].sort().values
-    kept = torch.ones(len(images), dtype=torch.bool)
-    kept[held] = False
-    return images.take(kept.nonzero().flatten()), images.take(held)
+def hold_out(images: ImageSet, data: str) -> tuple[ImageSet, ImageSet]:
+    """Divide training images: those to train on, and those that decisions are made on."""
+    count = HELD_OUT[data]
+    if data == "digits":  # they lie by writer: the last ones are other hands
+        kept, held = torch.arange(len(images)).split([len(images) - count, count])
+    else:  # by chance, always the same, every class as often as any other
+        shuffled = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
+        held = shuffled[balanced(images.labels[shuffled], count)].sort().values
+        kept = torch.tensor(sorted(set(range(len(images))) - set(held.tolist())))
+    return images.take(kept), images.take(held)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -228,7 +228,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     data = options.root.rpartition("-")[2]
     images = held = load_data(data, "train")
     if options.holdout:
-        images, held = hold_out(images, HELD_OUT[data])
+        images, held = hold_out(images, data)
     run = f"{options.root}-holdout" if options.holdout else options.root
     settings = f"{asdict(plan)}, seed {options.seed}, {len(images)} images"
     checkpoint = Checkpoint(options.checkpoints / f"{run}.pt", settings)

@@ -38,8 +38,8 @@ from insitu_widgets.air import coding
 from insitu_widgets.air.channel import GUARDS
 from insitu_widgets.errors import one_of
 from insitu_widgets.levels.depth import cut
-from insitu_widgets.levels.derive import WIDEST_CODE, Layer, SubModel, weights_and_rest
-from insitu_widgets.levels.recipe import Recipe
+from insitu_widgets.levels.derive import Layer, SubModel, weights_and_rest
+from insitu_widgets.levels.recipe import WIDEST_CODE, Recipe
 from insitu_widgets.roots import ARCHITECTURES, Root, skeleton
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ _FLOATS: dict[int, np.dtype[np.float16 | np.float32]] = {
     16: np.dtype("<f2"),
     32: np.dtype("<f4"),
 }
+_LARGEST_HALF = float(np.finfo(np.float16).max)
 
 
 class PayloadError(ValueError):
@@ -205,7 +206,9 @@ def unpack(
     reader = _Reader(packet)
     architecture = reader.architecture(root)
     weights, rest = weights_and_rest(architecture)
-    if _signature(weights, rest) != reader.signature or len(weights) != len(reader.records):
+    channels = sum(weight.shape[0] for weight in weights.values())
+    fits = _signature(weights, rest) == reader.signature and len(weights) == len(reader.records)
+    if not fits or reader.scales_bytes != 4 * channels * (reader.recipe.bits <= WIDEST_CODE):
         msg = (
             f"header: the packet was made for another architecture of {reader.recipe.root!r} than "
             f"this device knows. Send it again from the same version."
@@ -299,7 +302,7 @@ class _Reader:
             word = "truncated" if len(header) < length else "too long"
             msg = f"header: {word}, {len(header)} bytes of {length}. Ask for the packet again."
             raise PayloadError(msg)
-        blank = _PREAMBLE.pack(magic, version, length, body_length, body_checksum, 0)
+        blank = header[: _PREAMBLE.size - 4] + bytes(4)
         if zlib.crc32(blank + header[_PREAMBLE.size :]) != checksum:
             msg = "header: damaged, its checksum does not match. Ask for the packet again."
             raise PayloadError(msg)
@@ -328,6 +331,9 @@ class _Reader:
             if bits > WIDEST_CODE:
                 low, high = _RANGE.unpack_from(self._header, at)
                 at += _RANGE.size
+                if bits == 16 and max(abs(low), abs(high)) > _LARGEST_HALF:
+                    msg = "a layer's range is beyond half precision"
+                    raise ValueError(msg)
             self.records.append(_Record(way, parameter, kept, size, low, high))
         self.masks_at = at
         self.masks_bytes = sum(record.mask_bytes for record in self.records)

@@ -17,6 +17,12 @@ function colour(element, name) {
   return getComputedStyle(element).getPropertyValue(name).trim();
 }
 
+// On a large projector the letters grow with everything else (see page.css).
+function enlarged(layout) {
+  if (window.innerWidth < 1700) return layout;
+  return JSON.parse(JSON.stringify(layout), (key, value) => (key === "size" ? 1.3 * value : value));
+}
+
 // The page's colours, over whatever the figure says.
 function themed(layout, card) {
   const text = colour(card, "--insitu-text");
@@ -32,6 +38,13 @@ function themed(layout, card) {
   return themedLayout;
 }
 
+// The same hues, lighter, where the ground is dark.
+const ON_DARK = { "#0072B2": "#5AA9E6", "#009E73": "#2BC79A", "#D55E00": "#FF8A3D", "#888888": "#A6AEB6" };
+function lightened(data) {
+  const text = JSON.stringify(data).replace(/#(0072B2|009E73|D55E00|888888)/g, (hue) => ON_DARK[hue]);
+  return JSON.parse(text);
+}
+
 function makeCard(name) {
   const card = document.createElement("figure");
   card.className = `insitu-card insitu-${name}`;
@@ -42,6 +55,9 @@ function makeCard(name) {
   return card;
 }
 
+// How often the page asks whether its kernel is there, and how long it waits for an answer.
+const PULSE_MS = 3000;
+const PATIENCE_MS = 10000;
 const CONFIG = { displaylogo: false, displayModeBar: true, responsive: true, modeBarButtons: [["toImage"]] };
 
 function render({ model, el }) {
@@ -61,7 +77,9 @@ function render({ model, el }) {
     card.querySelector(".insitu-title").textContent = chart.title;
     plot.setAttribute("aria-label", chart.text);
     const config = { ...CONFIG, toImageButtonOptions: { format: "png", scale: 2, filename: `insitu-${name}` } };
-    Plotly.react(plot, chart.spec.data, themed(chart.spec.layout, card), config);
+    const dark = document.body.classList.contains("insitu-dark");
+    const spec = dark ? lightened(chart.spec) : chart.spec;
+    Plotly.react(plot, spec.data, themed(enlarged(spec.layout), card), config);
     drawn.set(name, JSON.stringify(chart));
   }
 
@@ -87,8 +105,8 @@ function render({ model, el }) {
     const stale = model.get("stale");
     const errors = model.get("errors");
     for (const [name, card] of cards) {
-      card.classList.toggle("insitu-stale", stale.includes(name));
-      card.querySelector(".insitu-badge").textContent = stale.includes(name) ? "out of date: measuring …" : "";
+      card.classList.toggle("insitu-stale", name in stale);
+      card.querySelector(".insitu-badge").textContent = stale[name] || "";
       card.querySelector(".insitu-error").textContent = errors[name] || "";
     }
     nameSliders();
@@ -104,20 +122,25 @@ function render({ model, el }) {
     }
   }
 
+  // In JupyterLab and Notebook the address and the theme belong to the application; in Voilà,
+  // to this page.
+  const ours = "voila" in document.body.dataset;
+
   // Light or dark: the reader's button, else JupyterLab's theme, else the system's.
   const system = window.matchMedia("(prefers-color-scheme: dark)");
   function theme() {
     const wish = model.get("theme");
     const lab = document.body.dataset.jpThemeLight;
-    const dark = wish === "auto" ? (lab ? lab === "false" : system.matches) : wish === "dark";
+    const dim = ours || !lab ? system.matches : lab === "false";
+    const dark = wish === "auto" ? dim : wish === "dark";
     document.body.classList.toggle("insitu-dark", dark);
     schedule(true);
   }
 
-  // In JupyterLab and Notebook the address belongs to the application; in Voilà it is ours.
-  const ours = !document.querySelector("#main.jp-LabShell, .jp-LabShell, .jp-NotebookShell");
   function address() {
-    if (ours && model.get("answered")) {
+    if (!model.get("answered")) return; // the kernel has not read the address that the page came with
+    document.body.dataset.insituReady = "yes";
+    if (ours) {
       history.replaceState(null, "", model.get("permalink") || window.location.pathname);
     }
   }
@@ -131,6 +154,7 @@ function render({ model, el }) {
     "change:errors": mark,
     "change:theme": theme,
     "change:permalink": address,
+    "change:answered": address,
   };
   for (const [event, callback] of Object.entries(listeners)) model.on(event, callback);
   system.addEventListener("change", theme);
@@ -139,9 +163,31 @@ function render({ model, el }) {
     for (const name of drawn.keys()) Plotly.Plots.resize(cards.get(name).querySelector(".insitu-plot"));
   });
   resize.observe(grid);
+  // A kernel that has died says nothing; the page must.
+  const banner = document.createElement("p");
+  banner.className = "insitu-banner";
+  banner.setAttribute("role", "alert");
+  grid.before(banner);
+  let heard = Date.now();
+  const listen = (message) => {
+    if (message.type === "pong") heard = Date.now();
+  };
+  model.on("msg:custom", listen);
+  const pulse = setInterval(() => {
+    const silent = Date.now() - heard > PATIENCE_MS;
+    banner.textContent = silent ? "The kernel does not answer: what you see may be out of date. Reload the page." : "";
+    try {
+      model.send({ type: "ping" });
+    } catch {
+      // The connection is down; no pong will come, and the banner says so.
+    }
+  }, PULSE_MS);
+
   // Tell the kernel that a page is here, with what its address asks for.
   model.send({ type: "hello", query: ours ? window.location.search : "" });
   return () => {
+    clearInterval(pulse);
+    model.off("msg:custom", listen);
     resize.disconnect();
     system.removeEventListener("change", theme);
     for (const [event, callback] of Object.entries(listeners)) model.off(event, callback);

@@ -12,11 +12,11 @@ from urllib.parse import quote
 
 import anywidget
 import ipywidgets as widgets
-from traitlets import Bool, Dict, List, Unicode
+from traitlets import Bool, Dict, Unicode
 
 from insitu_widgets.air.rates import parameter_counts
 from insitu_widgets.cards import ROOTS
-from insitu_widgets.explorer import figures, panels
+from insitu_widgets.explorer import figures, panels, words
 from insitu_widgets.explorer.runner import Inline, Latest
 from insitu_widgets.explorer.state import Explorer
 from insitu_widgets.network.situation import from_query
@@ -73,11 +73,19 @@ class Charts(anywidget.AnyWidget):
     _css = _HERE / "page.css"
     plotly = Unicode().tag(sync=True)
     charts = Dict().tag(sync=True)
-    stale: List = List().tag(sync=True)
+    stale = Dict(help="chart -> why it is out of date").tag(sync=True)
     errors = Dict().tag(sync=True)
     theme = Unicode("auto").tag(sync=True)
     permalink = Unicode().tag(sync=True)
     answered = Bool(default_value=False, help="the page's address has been read").tag(sync=True)
+
+    def __init__(self) -> None:
+        super().__init__(plotly=plotly_source())
+        self.on_msg(self._pong)
+
+    def _pong(self, _widget: object, message: dict[str, Any], _buffers: object) -> None:
+        if message.get("type") == "ping":  # the page asks whether its kernel is alive
+            self.send({"type": "pong"})
 
 
 def dashboard(explorer: Explorer | None = None) -> widgets.HBox:
@@ -105,19 +113,19 @@ class _Page:
         self.explorer = explorer or Explorer(runner=runner, measuring=not later)
         self._drawing = False
         self._controls = panels.Controls(self.explorer, self._post)
-        self._charts = Charts(plotly=plotly_source())
+        self._charts = Charts()
         self._charts.on_msg(self._hear)
         self._head = widgets.HTML().add_class("insitu-head")
         self._strip = widgets.HTML().add_class("insitu-images")
         self._links = widgets.HTML().add_class("insitu-links")
         theme = widgets.Dropdown(
-            description="Theme",
-            options=["auto", "light", "dark"],
-            layout={"width": "190px"},
-            style={"description_width": "60px"},
+            options=[("theme: auto", "auto"), ("light", "light"), ("dark", "dark")],
+            layout={"width": "116px"},
+            style={"description_width": "0px"},
+            tooltip="Theme",
         ).add_class("insitu-theme")
         theme.observe(lambda change: self._charts.set_trait("theme", change["new"]), "value")
-        buttons = widgets.HBox([self._controls.reset, theme])
+        buttons = widgets.HBox([self._controls.again, self._controls.reset, theme])
         left = widgets.VBox([*self._controls.column, buttons, self._links])
         right = widgets.VBox([self._head, self._charts, self._strip])
         self.view = widgets.HBox(
@@ -143,14 +151,14 @@ class _Page:
                 charts[name] = build()
             except Exception as error:  # noqa: BLE001  (shown beside the figure; the page goes on)
                 errors[name] = f"This figure could not be drawn: {error}"
-        measuring = explorer.stale and explorer.decision.recipe is not None
+        outdated = explorer.stale and explorer.decision.recipe is not None
         with self._charts.hold_sync():
             self._charts.charts = charts
             self._charts.errors = errors
-            self._charts.stale = list(_LIVE) if measuring else []
+            self._charts.stale = dict.fromkeys(_LIVE, words.cue(explorer)) if outdated else {}
             self._charts.permalink = explorer.permalink()
         self._head.value = self._words()
-        self._strip.value = panels.strip(explorer)
+        self._strip.value = words.strip(explorer)
         self._links.value = _links(explorer)
         self._controls.show()
 
@@ -159,8 +167,8 @@ class _Page:
         warning = f'<p class="insitu-notice" role="alert">{escape(notice)}</p>' if notice else ""
         return (
             f"<h1>In-situ model downloading</h1>{warning}"
-            f'<p class="insitu-sentence" aria-live="polite">{panels.sentence(self.explorer)}</p>'
-            f"{panels.tiles(self.explorer)}"
+            f'<p class="insitu-sentence" aria-live="polite">{words.sentence(self.explorer)}</p>'
+            f"{words.tiles(self.explorer)}"
         )
 
     def _builders(self) -> dict[str, Callable[[], dict[str, Any]]]:
@@ -168,10 +176,9 @@ class _Page:
         situation, decision = explorer.situation, explorer.decision
         estimate = None if explorer.stale else explorer.estimate
         delivery = None if explorer.stale else explorer.delivery
-        expected = decision.expected
         texts = figures.describe(situation, decision, estimate)
         root_bits = 32 * ROOTS[situation.root].parameters
-        size = expected.num_bits if expected else (delivery.num_bits if delivery else None)
+        size = words.size_bits(explorer)
         specs: dict[str, Callable[[], figures.Spec]] = {
             "accuracy": lambda: figures.accuracy_against_size(
                 situation,
@@ -185,7 +192,9 @@ class _Page:
             "errors": lambda: figures.accuracy_against_errors(
                 situation, decision, explorer.catalogue, explorer.points, estimate
             ),
-            "bits": lambda: figures.bits_and_time(situation, explorer.delivery, size),
+            "bits": lambda: figures.bits_and_time(
+                situation, explorer.delivery if decision.recipe else None, size
+            ),
         }
         return {
             name: lambda name=name, spec=spec: {  # type: ignore[misc]
@@ -245,7 +254,7 @@ def rates_panel() -> widgets.VBox:
     counting = widgets.ToggleButtons(
         description="Parameters", options=[("the paper's", "paper"), ("exact", "exact")]
     )
-    charts = Charts(plotly=plotly_source())
+    charts = Charts()
 
     def draw(_change: object) -> None:
         spec = figures.required_rates(latency.value, None, parameter_counts(counting.value))

@@ -14,7 +14,7 @@ from insitu_widgets.air.channel import GUARDS
 from insitu_widgets.air.rates import REFERENCE_RATES, parameter_counts, required_rate_bps
 from insitu_widgets.cards import ROOTS
 from insitu_widgets.explorer.units import error_rate, percent, quantity
-from insitu_widgets.network.catalogue import WIDEST_CODE
+from insitu_widgets.levels.recipe import WIDEST_CODE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -38,6 +38,10 @@ _GUARD_STYLE = {
 }
 #: Where a bit-error rate of 0 stands on a logarithmic axis.
 ZERO = 1e-8
+
+
+def _title(text: str) -> Spec:
+    return {"text": text, "standoff": 4, "font": {"size": 12}}
 
 
 def _layout(x: Spec, y: Spec, **more: Any) -> Spec:
@@ -106,7 +110,7 @@ def accuracy_against_size(
         "data": data,
         "layout": _layout(
             _log_bytes(low, high, "Packet size (logarithmic)"),
-            {"title": "Accuracy (%)", "range": [0, 103]},
+            {"title": _title("Accuracy (%)"), "range": [0, 103]},
             shapes=[
                 {
                     "type": "rect", "xref": "x", "yref": "paper", "x0": low, "x1": edge,
@@ -115,8 +119,8 @@ def accuracy_against_size(
                 *(_vertical(limit) for limit in limits.values() if low < limit < high),
             ],
             annotations=[
-                _note(f"{name} limit", limit, 0.45 + 0.12 * place, high)
-                for place, (name, limit) in enumerate(limits.items())
+                _note(f"{name} limit", limit)
+                for name, limit in limits.items()
                 if low < limit < high
             ],
         ),
@@ -149,11 +153,17 @@ def _error(estimate: Estimate) -> Spec:
 
 
 def _log_bytes(low: float, high: float, title: str) -> Spec:
-    ticks = [m * 10.0**e for e in range(2, 10) for m in (1, 3) if low <= m * 10.0**e <= high]
+    ticks = [
+        m * 10.0**e
+        for e in range(2, 10)
+        for m in ((1, 3) if high < 300 * low else (1,))
+        if low <= m * 10.0**e <= high
+    ]
     return {
         "type": "log",
         "range": [log10(low), log10(high)],
-        "title": title,
+        "title": _title(title),
+        "tickangle": 0,
         "tickvals": ticks,
         "ticktext": [quantity(tick, "B") for tick in ticks],
     }
@@ -166,13 +176,11 @@ def _vertical(x: float, dash: str = "dash") -> Spec:
     }  # fmt: skip
 
 
-def _note(text: str, x: float, y: float, end: float) -> Spec:
-    """A note beside a vertical line at ``x``, on the side where there is room before ``end``."""
-    side = "left" if x < end / 20 else "right"
+def _note(text: str, x: float) -> Spec:
+    """A note along a vertical line at ``x``."""
     return {
-        "text": text, "x": log10(x), "y": y, "xref": "x", "yref": "paper", "showarrow": False,
-        "xanchor": side, "yanchor": "bottom", "xshift": 4 if side == "left" else -4,
-        "font": {"size": 12},
+        "text": text, "textangle": -90, "x": log10(x), "xref": "x", "xanchor": "left",
+        "y": 0.5, "yref": "paper", "yanchor": "middle", "showarrow": False, "font": {"size": 12},
     }  # fmt: skip
 
 
@@ -224,10 +232,10 @@ def required_rates(
     return {
         "data": data,
         "layout": _layout(
-            {"title": "Sub-model size (% of its float32 root)", "range": [-3, 102]},
+            {"title": _title("Sub-model size (% of its float32 root)"), "range": [-3, 102]},
             {
                 "type": "log",
-                "title": "Rate (bit/s)",
+                "title": _title("Rate (bit/s)"),
                 "range": _decades([rate for line in data for rate in line["y"]]),
                 "tickvals": [10.0**d for d in decades],
                 "ticktext": [quantity(10.0**d, "").replace(" ", "\u202f") for d in decades],
@@ -242,7 +250,7 @@ def required_rates(
             annotations=[
                 {
                     "text": line.name, "hovertext": line.source, "xref": "paper",
-                    "x": 0.8 if line.name == "6G user" else 0.995,
+                    "x": 0.62 if line.name == "6G user" else 0.995,
                     "xanchor": "right", "y": log10(line.rate_bps), "showarrow": False,
                     "yanchor": "bottom", "font": {"size": 10},
                 }
@@ -322,12 +330,12 @@ def accuracy_against_errors(
         "layout": _layout(
             {
                 "type": "log",
-                "title": "Bit-error rate of the body",
+                "title": _title("Bit-error rate of the body"),
                 "range": [-8.3, -0.8],
                 "tickvals": [10.0**p for p in powers],
                 "ticktext": ["0", *(error_rate(10.0**p) for p in powers[1:])],
             },
-            {"title": "Accuracy (%)", "range": [0, 103]},
+            {"title": _title("Accuracy (%)"), "range": [0, 103]},
             shapes=[_vertical(now)],
         ),
     }
@@ -362,7 +370,7 @@ def bits_and_time(situation: Situation, delivery: Delivery | None, num_bits: int
                 "type": "bar",
                 "orientation": "h",
                 "name": purpose,
-                "y": ["bits"],
+                "y": ["kbit"],
                 "x": [bits / 1e3],
                 "marker": {"color": color, "pattern": {"shape": pattern}},
                 "hovertemplate": "%{x:,.1f} kbit<extra>" + purpose + "</extra>",
@@ -378,7 +386,7 @@ def bits_and_time(situation: Situation, delivery: Delivery | None, num_bits: int
                 "type": "bar",
                 "orientation": "h",
                 "name": name,
-                "y": ["time"],
+                "y": ["ms"],
                 "x": [1e3 * seconds],
                 "xaxis": "x2",
                 "yaxis": "y2",
@@ -392,7 +400,7 @@ def bits_and_time(situation: Situation, delivery: Delivery | None, num_bits: int
     return {
         "data": data,
         "layout": _layout(
-            {"ticksuffix": " kbit", "rangemode": "tozero", "nticks": 6},
+            {"range": [0, max(1.0, 1.08 * total / 1e3)], "nticks": 5, "tickangle": 0},
             {"domain": [0.66, 1.0]},
             barmode="stack",
             bargap=0.1,
@@ -408,8 +416,8 @@ def bits_and_time(situation: Situation, delivery: Delivery | None, num_bits: int
             xaxis2={
                 **axis,
                 "anchor": "y2",
-"ticksuffix": " ms",
-                "nticks": 6,
+                "nticks": 5,
+                "tickangle": 0,
                 "range": [0, 1.08 * max(budget_ms, min(arrival_ms, 20 * budget_ms))],
             },
             yaxis2={**axis, "domain": [0.0, 0.36], "anchor": "x2"},

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 #: Seconds between two estimates that are shown (a page redraws at most ten times a second).
 PAUSE_S = 0.1
-#: Images in the strip, and the seed of the channel's noise.
-STRIP, SEED = 20, 0
+#: Images in the strip.
+STRIP = 20
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Request:
     recipe: Recipe
     bit_error_rate: float
     guard: str
+    seed: int = 0
     sweep: bool = False
 
 
@@ -93,7 +94,7 @@ class Laboratory:
         images = self._data(request.recipe.root)
         packet = self._sent(request.recipe)
         link = Link(1.0, bit_error_rate=request.bit_error_rate)
-        arrived = transmit(packet, link, SEED)
+        arrived = transmit(packet, link, request.seed)
         submodel, report = unpack(arrived, request.guard)
         yield Delivery(
             packet.num_bits,
@@ -124,7 +125,7 @@ class Laboratory:
 
         for guard in (request.guard, *(guard for guard in GUARDS if guard != request.guard)):
             for error_rate in BIT_ERROR_RATES:
-                arrived = transmit(packet, Link(1.0, bit_error_rate=error_rate), SEED)
+                arrived = transmit(packet, Link(1.0, bit_error_rate=error_rate), request.seed)
                 *_, last = accuracy(unpack(arrived, guard)[0], images)
                 yield Point(guard, error_rate, last)
 

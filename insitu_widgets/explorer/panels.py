@@ -1,4 +1,4 @@
-"""Controls made from the situation's fields, and the words beside them."""
+"""Controls made from the situation's fields."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _R10 = (1.0, 1.25, 1.6, 2.0, 2.5, 3.15, 4.0, 5.0, 6.3, 8.0)
 #: The sliders' spans, where narrower than what the situation allows.
 _SPANS = {"bandwidth_hz": (1e4, 1e9), "spectral_efficiency_bps_hz": (0.1, 100.0)}
 _ERROR_RATES = (0.0, *(m * 10.0**e for e in range(-7, -1) for m in (1, 2, 5)), 0.1)
-_WIDE = widgets.Layout(width="292px")
+_WIDE = widgets.Layout(width="306px")
 _STYLE = {"description_width": "120px"}
 CUSTOM = "(your own)"
 
@@ -66,6 +66,7 @@ class Controls:
             if name != "delay_s"
         }
         self.rate = widgets.HTML()
+        self.application = widgets.HTML(layout=_WIDE).add_class("insitu-application")
         self.guard = self._buttons("Guard", GUARDS, lambda g: explorer.change(guard=g), "guard")
         self.mode = self._buttons("Chosen by", ("network", "hand"), self._take_mode, "mode")
         self.cuts = {
@@ -73,9 +74,11 @@ class Controls:
             "keep": self._cut("Keep", "keep"),
             "bits": self._cut("Bits", "bits"),
         }
-        self.reset = widgets.Button(
-            description="Reset", tooltip="Back to the first situation", layout={"width": "90px"}
-        ).add_class("insitu-reset")
+        self.again = self._button(
+            "Send again", "Another draw of the channel's noise", "again", "112px"
+        )
+        self.again.on_click(lambda _: self._set(self._take_again))
+        self.reset = self._button("Reset", "Back to the first situation", "reset", "70px")
         self.reset.on_click(lambda _: self._set(self._take_reset))
         self.show()
 
@@ -84,6 +87,7 @@ class Controls:
         """The controls in their order on the page."""
         return [
             self.preset,
+            self.application,
             self.root,
             self.numbers["bandwidth_hz"],
             self.numbers["spectral_efficiency_bps_hz"],
@@ -104,6 +108,7 @@ class Controls:
             self.preset.value = next(
                 (name for name, preset in PRESETS.items() if preset == situation), CUSTOM
             )
+            self.application.value = escape(situation.application)
             self.root.value = situation.root
             for name, slider in self.numbers.items():
                 _show_value(slider, getattr(situation, name), partial(say, name))
@@ -167,6 +172,10 @@ class Controls:
         )
         return self._watch(widget, take, name)
 
+    def _button(self, label: str, tooltip: str, name: str, width: str) -> Any:
+        button = widgets.Button(description=label, tooltip=tooltip, layout={"width": width})
+        return button.add_class(f"insitu-{name}")
+
     def _slider(self, label: str, name: str) -> Any:
         widget = widgets.SelectionSlider(
             description=label,
@@ -203,6 +212,9 @@ class Controls:
         else:
             self._explorer.by_hand()
 
+    def _take_again(self) -> None:
+        self._explorer.change(seed=self._explorer.situation.seed + 1)
+
     def _take_reset(self) -> None:
         self._explorer.situation = Situation()
 
@@ -213,100 +225,3 @@ def _show_value(slider: Any, value: float, label: Callable[[float], str]) -> Non
         values = sorted({*(option for _, option in slider.options), value})
         slider.options = [(label(option), option) for option in values]
     slider.value = value
-
-
-def sentence(explorer: Explorer) -> str:
-    """What was chosen and why, in one sentence (HTML)."""
-    situation, decision = explorer.situation, explorer.decision
-    if decision.recipe is None:
-        return f"<b>Nothing fits.</b> {escape(decision.remedy)}"
-    expected = decision.expected
-    what = f"<b>{escape(str(decision.recipe))}</b>"
-    if expected is None:
-        return f"You ask for {what}; the catalogue has not measured it, so it is measured now."
-    time_s = situation.link.time_s(expected.num_bits)
-    arrival = (
-        f"{quantity(expected.num_bits / 8, 'B')} arriving in {quantity(time_s, 's')} of "
-        f"{quantity(situation.latency_s, 's')}"
-    )
-    if not decision.fits:
-        limit = "latency budget" if decision.binding == "latency" else "memory"
-        return f"You ask for {what}: {arrival}; it <b>breaks the {limit}</b>."
-    who = "The network sends" if situation.recipe is None else "You send"
-    if decision.next_better is None:
-        return f"{who} {what}: {arrival}; no limit binds, nothing measured is more accurate."
-    better = escape(str(decision.next_better).partition(" · ")[2])
-    return (
-        f"{who} {what}: {arrival}. The <b>{decision.binding}</b> binds: {better} is expected to do "
-        f"better but {escape(decision.reasons[decision.next_better])}."
-    )
-
-
-def tiles(explorer: Explorer) -> str:
-    """The four numbers at the top (HTML): rate, packet, expected, measured."""
-    situation, expected = explorer.situation, explorer.decision.expected
-    estimate = None if explorer.stale else explorer.estimate
-    size = expected.num_bits if expected else None
-    if size is None and explorer.delivery and not explorer.stale:
-        size = explorer.delivery.num_bits
-    root_bits = 32 * ROOTS[situation.root].parameters
-    share = f"{percent(size / root_bits)} of the float32 root" if size else "not known yet"
-    believed = "–"
-    note = "not in the catalogue"
-    if expected:
-        believed = percent(expected.accuracy)
-        at = error_rate(expected.bit_error_rate)
-        draws = "one run" if expected.bit_error_rate == 0 else f"{expected.seeds} channel draws"
-        note = f"at BER {at}, {draws}"
-    cells = [
-        ("rate", quantity(situation.rate_bps, "bit/s"), "rate of your link"),
-        ("size", quantity(size / 8, "B") if size else "–", share),
-        ("expected", believed, f"expected: catalogue {note}"),
-    ]
-    blocks = [
-        f'<div class="insitu-tile insitu-tile-{name}"><b>{value}</b><span>{text}</span></div>'
-        for name, value, text in cells
-    ]
-    return f'<div class="insitu-tiles">{"".join(blocks)}{_measured_tile(explorer, estimate)}</div>'
-
-
-def _measured_tile(explorer: Explorer, estimate: Any) -> str:
-    if "live" in explorer.problems:
-        value, text = "–", escape(explorer.problems["live"])
-    elif explorer.decision.recipe is None:
-        value, text = "–", "nothing is sent"
-    elif estimate is None:
-        value, text = "…", "measuring now"
-    else:
-        value = percent(estimate.accuracy)
-        span = f"{percent(estimate.low)} to {percent(estimate.high)}"
-        text = f"measured on {estimate.seen} images, 95 % in {span}"
-    bar = ""
-    if estimate is None or not explorer.done:
-        bar = '<progress aria-label="measuring"></progress>'
-    return (
-        f'<div class="insitu-tile insitu-tile-measured"><b>{value}</b>'
-        f"<span>{text}</span>{bar}</div>"
-    )
-
-
-def strip(explorer: Explorer) -> str:
-    """Test images with the sub-model's answers (HTML); right and wrong differ in form too."""
-    faded = " insitu-faded" if explorer.stale else ""
-    images = []
-    for answer in explorer.answers:
-        right = answer.label == answer.answer
-        mark, word = ("✓", "right") if right else ("✗", "wrong")
-        text = f"a {escape(answer.label)}, taken for {escape(answer.answer)}: {word}"
-        images.append(
-            f'<div class="insitu-image insitu-{word}" role="img" aria-label="{text}" '
-            f'title="{text}">'
-            f'<img src="{answer.picture}" alt=""><i>{mark}</i> {escape(answer.answer)}</div>'
-        )
-    heading = (
-        "Test images and the received sub-model's answers: ✓ right, solid frame; "
-        "✗ wrong, dashed frame"
-    )
-    if explorer.stale:
-        heading += " – out of date: measuring …"
-    return f'<b>{heading}</b><div class="insitu-strip{faded}">{"".join(images)}</div>'

@@ -71,11 +71,13 @@ class Explorer(HasTraits):
     @property
     def request(self) -> Request | None:
         """What the situation asks to be measured; ``None`` where nothing is sent."""
-        recipe = self.decision.recipe
+        situation, recipe = self.situation, self.decision.recipe
         if recipe is None:
             return None
-        known = bool(self.catalogue.curve(recipe, self.situation.guard))
-        return Request(recipe, self.situation.bit_error_rate, self.situation.guard, sweep=not known)
+        known = bool(self.catalogue.curve(recipe, situation.guard))
+        return Request(
+            recipe, situation.bit_error_rate, situation.guard, situation.seed, sweep=not known
+        )
 
     def change(self, **values: Any) -> None:
         """Set fields of the situation; a bad value raises ``ValueError`` and changes nothing."""

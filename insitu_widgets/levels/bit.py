@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 #: Step of the uniform quantiser with 2^k levels that distorts a unit Gaussian least, k = 1 … 8.
-#: J. Max, "Quantizing for minimum distortion", IRE Trans. Inf. Theory 6 (1960), table II.
+#: J. Max, "Quantizing for minimum distortion", IRE Trans. Inf. Theory 6 (1960), table II, which
+#: ends at 36 levels; a test computes them all.
 GAUSSIAN_STEP = (1.596, 0.9957, 0.5860, 0.3352, 0.1881, 0.1041, 0.0569, 0.0308)
 
 
@@ -32,7 +33,7 @@ def quantise(weights: Tensor, mask: Tensor, bits: int) -> tuple[Tensor, Tensor]:
     codes : Tensor
         uint8, same shape as ``weights``; meaningless where the mask is false.
     scales : Tensor
-        float32 ``[C]``, positive; 1 for a channel that has no weight left.
+        float32 ``[C]``, positive; the smallest float for a channel that has no weight but 0.
     """
     rows, sent = weights.flatten(1), mask.flatten(1)
     kept = rows * sent
@@ -40,9 +41,9 @@ def quantise(weights: Tensor, mask: Tensor, bits: int) -> tuple[Tensor, Tensor]:
     top = kept.abs().amax(1)
     power = (kept.square().sum(1) / count).sqrt()
     levels = 2**bits
+    smallest = torch.finfo(torch.float32).tiny  # zeros stay next to zero: no level is at 0
     scales = torch.minimum(2 * top / (levels - 1), GAUSSIAN_STEP[bits - 1] * power)
-    smallest = torch.finfo(torch.float32).tiny
-    scales = torch.where(scales > smallest, scales, torch.ones_like(scales))
+    scales = scales.clamp(min=smallest)
     middle = (levels - 1) / 2
     steps = torch.floor(rows / scales[:, None]).clamp_(-levels // 2, levels // 2 - 1) + 0.5
     fitted = (kept * steps).sum(1) / (steps.square() * sent).sum(1).clamp(min=smallest)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from insitu_widgets.levels import bit, depth, parameter
+from insitu_widgets.levels.recipe import WIDEST_CODE
 from insitu_widgets.roots import is_weight
 
 if TYPE_CHECKING:
@@ -18,10 +19,6 @@ if TYPE_CHECKING:
 
     from insitu_widgets.levels.recipe import Recipe
     from insitu_widgets.roots import Root
-
-#: The widest integer code; wider parameters are floats.
-WIDEST_CODE = 8
-_FLOATS = {16: torch.float16, 32: torch.float32}
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,10 +133,7 @@ class SubModel:
 def _same(a: Tensor, b: Tensor) -> bool:
     if a.dtype != b.dtype or a.shape != b.shape:
         return False
-    return torch.equal(
-        a.detach().contiguous().flatten().view(torch.uint8),
-        b.detach().contiguous().flatten().view(torch.uint8),
-    )
+    return a.detach().numpy().tobytes() == b.detach().numpy().tobytes()
 
 
 def _same_layer(a: Layer, b: Layer) -> bool:
@@ -191,7 +185,8 @@ def _send(name: str, weights: Tensor, mask: Tensor, bits: int) -> Layer:
     if bits <= WIDEST_CODE:
         codes, scales = bit.quantise(weights, mask, bits)
         return Layer(name, mask, codes[mask], scales, bits)
-    kind = _FLOATS[bits]
-    largest = torch.finfo(kind).max
     values = weights.flatten() if bool(mask.all()) else weights[mask]
-    return Layer(name, mask, values.clamp(-largest, largest).to(kind), None, bits)
+    if bits == 16:
+        largest = torch.finfo(torch.float16).max
+        values = values.clamp(-largest, largest).to(torch.float16)
+    return Layer(name, mask, values, None, bits)

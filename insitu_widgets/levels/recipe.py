@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import total_ordering
 from typing import Self
 
@@ -16,11 +17,14 @@ from insitu_widgets.errors import in_range, one_of
 
 #: Bits a parameter may be sent with: k-bit integers, half precision, single precision.
 BITS = (1, 2, 3, 4, 5, 6, 7, 8, 16, 32)
+#: The widest integer code; wider parameters are floats. A code of so few bits cannot leave its
+#: range, so no receiver guard acts on it.
+WIDEST_CODE = 8
 #: More exits than any network has blocks.
 MOST_EXITS = 1000
 _TEXT = re.compile(
     r"(?P<root>.+?) · (?:exit (?P<exit>\d+)|last exit)"
-    r" · keep (?P<keep>[\d.e-]+) % · (?P<bits>\d+) bit"
+    r" · keep (?P<keep>\d+(?:\.\d+)?) % · (?P<bits>\d+) bit"
 )
 
 
@@ -87,7 +91,8 @@ class Recipe:
 
     def __str__(self) -> str:
         place = "last exit" if self.exit is None else f"exit {self.exit}"
-        return f"{self.root} · {place} · keep {self.keep * 100:.10g} % · {self.bits} bit"
+        percent = (Decimal(repr(self.keep)) * 100).normalize()  # exact: the text is a key too
+        return f"{self.root} · {place} · keep {percent:f} % · {self.bits} bit"
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -109,6 +114,6 @@ class Recipe:
         return cls(
             match["root"],
             exit=None if place is None else int(place),
-            keep=float(f"{float(match['keep']) / 100:.12g}"),
+            keep=float(Decimal(match["keep"]) / 100),
             bits=int(match["bits"]),
         )

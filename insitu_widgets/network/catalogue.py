@@ -10,14 +10,11 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from insitu_widgets.errors import one_of
-from insitu_widgets.levels.recipe import Recipe
+from insitu_widgets.levels.recipe import WIDEST_CODE, Recipe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import TextIO
-
-#: Codes of at most so many bits cannot leave their range: every guard leaves them as they are.
-WIDEST_CODE = 8
 
 
 @dataclass(frozen=True)
@@ -74,10 +71,11 @@ class Catalogue:
         """Measurements of one recipe by ascending bit-error rate; empty if there are none."""
         effective = "none" if recipe.bits <= WIDEST_CODE else guard
         rows = self._found.get((recipe, effective), [])
-        if effective != guard or guard == "none":
+        if effective == "none":
             return tuple(rows)
-        error_free = self._found.get((recipe, "none"), [])[:1]  # no error, nothing to guard
-        return tuple([*error_free, *rows] if error_free and rows else rows)
+        unguarded = self._found.get((recipe, "none"), [])
+        error_free = [row for row in unguarded if row.bit_error_rate == 0.0]  # nothing to guard
+        return (*error_free, *rows)
 
     def find(self, recipe: Recipe, bit_error_rate: float, guard: str) -> Measurement | None:
         """The measurement at this bit-error rate, or at the next higher one that was measured."""
@@ -96,12 +94,18 @@ class Catalogue:
 
 
 def write_rows(rows: Iterable[Measurement], file: TextIO) -> None:
-    """Append rows as CSV, without a heading."""
+    """Append rows as CSV, without a heading; accuracies with six digits, what is a key exactly."""
     writer = csv.writer(file, lineterminator="\n")
     for row in rows:
-        recipe = row.recipe
-        values = [f"{v:.6g}" if isinstance(v, float) else v for v in astuple(row)[1:]]
-        writer.writerow([recipe.root, recipe.exit or "", f"{recipe.keep:g}", recipe.bits, *values])
+        root, exit_, keep, bits = astuple(row.recipe)
+        error_rate, *values = astuple(row)[1:]
+        rounded = [f"{v:.6g}" if isinstance(v, float) else v for v in values]
+        key = (root, exit_ or "", _exact(keep), bits, _exact(error_rate))
+        writer.writerow([*key, *rounded])
+
+
+def _exact(value: float) -> str:
+    return repr(float(value)).removesuffix(".0")
 
 
 def read_rows(file: Iterable[str]) -> Catalogue:
@@ -133,19 +137,22 @@ def _row(number: int, values: list[str]) -> Measurement:
         msg = f"line {number} must have {len(COLUMNS)} values; got {len(values)}. Measure it anew."
         raise ValueError(msg)
     root, exit_, keep, bits, error_rate, guard, size, count, mean, low, high, images, seeds = values
-    recipe = _recipe(root, int(exit_) if exit_ else None, float(keep), int(bits))
-    return Measurement(
-        recipe,
-        float(error_rate),
-        guard,
-        int(size),
-        int(count),
-        float(mean),
-        float(low),
-        float(high),
-        int(images),
-        int(seeds),
-    )
+    try:
+        return Measurement(
+            _recipe(root, int(exit_) if exit_ else None, float(keep), int(bits)),
+            float(error_rate),
+            guard,
+            int(size),
+            int(count),
+            float(mean),
+            float(low),
+            float(high),
+            int(images),
+            int(seeds),
+        )
+    except ValueError as error:
+        msg = f"line {number} must be a measurement; {error} Measure it anew."
+        raise ValueError(msg) from error
 
 
 @lru_cache(maxsize=8)

@@ -6,6 +6,7 @@ A situation is the paper's device situation information (DSI, section 2). Needs 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
+from decimal import ROUND_CEILING, Context
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from insitu_widgets.network.catalogue import Catalogue, Measurement
+
+
+#: The largest seed of the channel.
+MOST_SEED = 10**9
 
 
 def _number(default: float, low: float, high: float, unit: str, label: str) -> Any:
@@ -45,6 +50,8 @@ class Situation:
         Probability that a bit of the body arrives turned over.
     guard
         What the receiver does with values that cannot have been sent: none, clamp or zero.
+    seed
+        Which realisation of the channel's noise a measurement draws.
     application
         A name for the people who read it; it decides nothing.
     recipe
@@ -57,30 +64,38 @@ class Situation:
     """
 
     root: str = "resnet-digits"
-    bandwidth_hz: float = _number(2e5, 1e3, 1e10, "Hz", "Bandwidth")
+    bandwidth_hz: float = _number(5e5, 1e3, 1e10, "Hz", "Bandwidth")
     spectral_efficiency_bps_hz: float = _number(2.0, 0.1, 100.0, "bit/s/Hz", "Spectral efficiency")
     latency_s: float = _number(0.1, 1e-3, 10.0, "s", "Latency budget")
     delay_s: float = _number(0.005, 0.0, 10.0, "s", "Delay")
     memory_bytes: float = _number(1e6, 1e3, 1e9, "B", "Device memory")
     bit_error_rate: float = _number(1e-4, 0.0, 0.1, "", "Bit-error rate")
     guard: str = "clamp"
+    seed: int = 0
     application: str = ""
     recipe: Recipe | None = None
 
     def __post_init__(self) -> None:
         one_of("root", self.root, ROOTS)
         one_of("guard", self.guard, GUARDS)
+        in_range("seed", self.seed, 0, MOST_SEED)
         for item in NUMBERS.values():
             limits = item.metadata
             value = in_range(
                 item.name, getattr(self, item.name), limits["low"], limits["high"], limits["unit"]
             )
             object.__setattr__(self, item.name, float(value))
-        if self.recipe is not None and self.recipe.root != self.root:
+        if self.recipe is not None and (
+            not isinstance(self.recipe, Recipe) or self.recipe.root != self.root
+        ):
             msg = (
-                f"recipe must be for the situation's root {self.root!r}; got {self.recipe.root!r}. "
-                f"Change one of the two."
+                f"recipe must be a Recipe for the situation's root {self.root!r}, or None to let "
+                f"the network choose; got {self.recipe!r}. Change one of the two."
             )
+            raise ValueError(msg)
+        is_text = isinstance(self.application, str)
+        if not is_text:
+            msg = f"application must be text; got {self.application!r}. Give a name in quotes."
             raise ValueError(msg)
 
     @property
@@ -166,8 +181,9 @@ class Decision:
     ----------
     recipe : Recipe | None
         The sub-model; ``None`` when nothing fits.
-    fits : bool
-        Whether it keeps every limit. Only a recipe asked for by hand may not.
+    fits : bool | None
+        Whether it keeps every limit. Only a recipe asked for by hand may not; ``None`` where the
+        catalogue has not measured that one, so that its size is not known before it is packed.
     expected : Measurement | None
         What the catalogue measured for it, at the bit-error rate named there.
     binding : str
@@ -184,7 +200,7 @@ class Decision:
     """
 
     recipe: Recipe | None
-    fits: bool
+    fits: bool | None
     expected: Measurement | None
     binding: str
     next_better: Recipe | None
@@ -235,7 +251,7 @@ def choose(situation: Situation, catalogue: Catalogue) -> Decision:
         binding = broken[best.recipe]
     return Decision(
         recipe=chosen,
-        fits=best is not None and not broken[best.recipe],
+        fits=_fits(best, chosen, broken),
         expected=best,
         binding=binding,
         next_better=following.recipe if following else None,
@@ -247,6 +263,14 @@ def choose(situation: Situation, catalogue: Catalogue) -> Decision:
         feasible=frozenset(row.recipe for row in feasible),
         remedy="" if feasible else _remedy(situation, measured),
     )
+
+
+def _fits(
+    best: Measurement | None, chosen: Recipe | None, broken: Mapping[Recipe, str]
+) -> bool | None:
+    if best is None:
+        return False if chosen is None else None
+    return not broken[best.recipe]
 
 
 def _merit(row: Measurement) -> tuple[float, int]:
@@ -263,9 +287,9 @@ def _reason(situation: Situation, row: Measurement, best: Measurement | None, br
         return "fits"
     points = 100 * (best.accuracy - row.accuracy)
     if points > 0:
-        return f"fits, but {points:.1f} points less accurate"
+        return f"fits, but {points:.2f} points less accurate"
     if points < 0:
-        return f"fits, and {-points:.1f} points more accurate"
+        return f"fits, and {-points:.2f} points more accurate"
     return f"fits and is as accurate, with {row.num_bits - best.num_bits:+,} bits"
 
 
@@ -274,11 +298,11 @@ def _remedy(situation: Situation, measured: tuple[Measurement, ...]) -> str:
     needs = []
     time_s = situation.link.time_s(smallest.num_bits)
     if time_s > situation.latency_s:
-        needs.append(f"a latency budget of {time_s:.3g} s (now {situation.latency_s:.3g} s)")
+        needs.append(f"a latency budget of {_enough(time_s)} s (now {situation.latency_s:.3g} s)")
         left_s = situation.latency_s - situation.delay_s
         if left_s > 0:
-            rate = smallest.num_bits / left_s
-            needs[-1] += f", or a rate of {rate:.3g} bit/s (now {situation.rate_bps:.3g} bit/s)"
+            rate = _enough(smallest.num_bits / left_s * (1 + 1e-12))  # and a rounding error more
+            needs[-1] += f", or a rate of {rate} bit/s (now {situation.rate_bps:.3g} bit/s)"
         else:
             needs[-1] += f"; the delay alone takes {situation.delay_s:.3g} s"
     if smallest.num_bits / 8 > situation.memory_bytes:
@@ -288,13 +312,19 @@ def _remedy(situation: Situation, measured: tuple[Measurement, ...]) -> str:
     return f"Even the smallest sub-model ({smallest.recipe}) needs {', and '.join(needs)}."
 
 
+def _enough(value: float) -> str:
+    """Three digits, rounded up: who provides what is written has enough."""
+    return f"{float(Context(prec=3, rounding=ROUND_CEILING).create_decimal(value)):.3g}"
+
+
 def to_query(situation: Situation) -> str:
-    """The situation as a query string, what is not default only."""
+    """The situation as a query string, what is not default only; every digit of it."""
     pairs = []
     for item in fields(Situation):
         value = getattr(situation, item.name)
         if value != getattr(DEFAULT, item.name):
-            pairs.append((item.name, f"{value:.10g}" if item.name in NUMBERS else str(value)))
+            text = str(value)
+            pairs.append((item.name, text.removesuffix(".0") if item.name in NUMBERS else text))
     return urlencode(pairs)
 
 
@@ -308,7 +338,8 @@ def from_query(query: str) -> tuple[Situation, tuple[str, ...]]:
     problems : tuple[str, …]
         A sentence for each bad value; names that are not a situation's are ignored.
     """
-    given = {k: v for k, v in parse_qsl(query.removeprefix("?")) if k in _NAMES}
+    pairs = parse_qsl(query.removeprefix("?"), keep_blank_values=True)
+    given = {name: text for name, text in pairs if name in _NAMES}
     good: dict[str, Any] = {}
     problems = []
     for name in [name for name in _NAMES if name in given]:
@@ -327,6 +358,8 @@ _NAMES = [item.name for item in fields(Situation)]  # the root comes before the 
 def _parse(name: str, text: str) -> object:
     if name == "recipe":
         return Recipe.parse(text)
+    if name == "seed":
+        return int(text) if text.isdecimal() else in_range(name, text, 0, MOST_SEED)  # type: ignore[type-var]
     if name not in NUMBERS:
         return text
     try:

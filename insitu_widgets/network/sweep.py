@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import io
 import platform
-from collections import Counter
 from contextlib import closing
 from datetime import UTC, datetime
 from itertools import product
@@ -19,10 +19,11 @@ from insitu_widgets.air.channel import GUARDS, Link, transmit
 from insitu_widgets.air.payload import pack, unpack
 from insitu_widgets.cards import ROOTS
 from insitu_widgets.data import ImageSet, load_data
+from insitu_widgets.errors import one_of
 from insitu_widgets.estimate import Estimate
 from insitu_widgets.evaluate import accuracy
-from insitu_widgets.levels.derive import WIDEST_CODE, derive
-from insitu_widgets.levels.recipe import BITS, Recipe
+from insitu_widgets.levels.derive import derive
+from insitu_widgets.levels.recipe import BITS, WIDEST_CODE, Recipe
 from insitu_widgets.network.catalogue import (
     COLUMNS,
     Catalogue,
@@ -76,7 +77,8 @@ def sweep(
         The channels: at a bit-error rate above 0 each seed is one realisation. Guards are
         measured apart for floats only; k-bit codes cannot leave their range.
     path
-        A CSV that grows as recipes are done; what it already holds is not measured again.
+        A CSV that grows as recipes are done; a recipe that it already holds on these channels,
+        with as many images and seeds, is not measured again.
     client
         A ``dask.distributed`` client to measure on; ``None`` measures in line.
     progress
@@ -86,10 +88,21 @@ def sweep(
     -------
     Catalogue
         All measurements, the ones read from ``path`` included.
+
+    Raises
+    ------
+    ValueError
+        For a channel or a recipe that cannot be.
     """
     channels = (tuple(bit_error_rates), tuple(guards), tuple(seeds))
+    for field, given in zip(("bit_error_rates", "guards", "seeds"), channels, strict=True):
+        if not given:
+            msg = f"{field} must hold at least one value; got none. Leave it out for the usual."
+            raise ValueError(msg)
+    for guard in guards:
+        one_of("guards", guard, GUARDS)
     wanted = list(dict.fromkeys(recipes))
-    rows = _resume(path, wanted, channels) if path else []
+    rows = _resume(path, wanted, channels, len(images)) if path else []
     done = {row.recipe for row in rows}
     left = [recipe for recipe in wanted if recipe not in done]
     work = (
@@ -121,7 +134,7 @@ def measure(
     source = load_root(recipe.root) if root is None else root
     sent = derive(source, recipe)
     packet = pack(sent)
-    bit_error_rates, guards, seeds = channels
+    seeds = channels[2]
     clean = _last(sent, images)
 
     def row(error_rate: float, guard: str, results: list[Estimate]) -> Measurement:
@@ -140,10 +153,9 @@ def measure(
         )
 
     rows = []
-    for error_rate, guard in product(bit_error_rates, _effective(recipe, guards)):
+    for error_rate, guard in _pairs(recipe, channels):
         if error_rate == 0.0:
-            if guard == _effective(recipe, guards)[0]:
-                rows.append(row(0.0, "none", [clean]))
+            rows.append(row(0.0, guard, [clean]))
             continue
         results = []
         for seed in seeds:
@@ -155,8 +167,12 @@ def measure(
     return rows
 
 
-def _effective(recipe: Recipe, guards: Sequence[str]) -> tuple[str, ...]:
-    return ("none",) if recipe.bits <= WIDEST_CODE else tuple(guards)
+def _pairs(recipe: Recipe, channels: Channels) -> list[tuple[float, str]]:
+    """Bit-error rates and guards to measure: without errors, and on codes, no guard acts."""
+    bit_error_rates, guards, _ = channels
+    effective = ("none",) if recipe.bits <= WIDEST_CODE else guards
+    pairs = product(bit_error_rates, effective)
+    return list(dict.fromkeys((rate, guard if rate else "none") for rate, guard in pairs))
 
 
 def _last(model: Classifier, images: ImageSet) -> Estimate:
@@ -180,7 +196,8 @@ def _on_dask(
 ) -> Generator[list[Measurement]]:
     from distributed import as_completed  # noqa: PLC0415  (an extra: only here)
 
-    shared = client.scatter([images, root], broadcast=True)
+    # Keys of their own: a sweep that has just ended may still be letting go of the same images.
+    shared = client.scatter([images, root], broadcast=True, hash=False)
     futures = client.map(measure, recipes, images=shared[0], root=shared[1], channels=channels)
     try:
         for future in as_completed(futures):
@@ -189,33 +206,31 @@ def _on_dask(
         client.cancel(futures)
 
 
-def _resume(path: Path, wanted: Sequence[Recipe], channels: Channels) -> list[Measurement]:
-    """Rows of the recipes that are complete in ``path``; a recipe cut short is dropped from it."""
-    if not path.exists() or path.stat().st_size == 0:
-        with path.open("w", encoding="utf-8") as file:
-            file.write(",".join(COLUMNS) + "\n")
-        return []
-    text = path.read_text(encoding="utf-8")
-    whole = text[: text.rfind("\n") + 1]  # the last line may have been cut in the middle
-    with path.open("w", encoding="utf-8") as file:
-        file.write(whole)
-    with path.open(encoding="utf-8") as file:
-        found = read_rows(file)
-    counts = Counter(row.recipe for row in found.rows)
-    rows = [row for row in found.rows if counts[row.recipe] >= _rows_each(row.recipe, channels)]
-    if len(rows) < len(found.rows):
-        with path.open("w", encoding="utf-8") as file:
-            file.writelines(f"# {note}\n" for note in found.notes)
-            file.write(",".join(COLUMNS) + "\n")
-            write_rows(rows, file)
+def _resume(
+    path: Path, wanted: Sequence[Recipe], channels: Channels, images: int
+) -> list[Measurement]:
+    """Rows of the wanted recipes that ``path`` holds complete; it loses what it holds in part."""
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    lines = text[: text.rfind("\n") + 1].splitlines(keepends=True)  # the last may have been cut
+    heading = ",".join(COLUMNS) + "\n"
+    if all(line.startswith("#") for line in lines):
+        lines.append(heading)
+    found = read_rows(lines)
     asked = set(wanted)
+    held = {
+        (row.recipe, row.bit_error_rate, row.guard)
+        for row in found.rows
+        if row.images == images and row.seeds == (len(channels[2]) if row.bit_error_rate else 1)
+    }
+    torn = {r for r in asked if any((r, *pair) not in held for pair in _pairs(r, channels))}
+    rows = [row for row in found.rows if row.recipe not in torn]
+    with io.StringIO() as fresh:
+        fresh.writelines(f"# {note}\n" for note in found.notes)
+        fresh.write(heading)
+        write_rows(rows, fresh)
+        if fresh.getvalue() != text:
+            path.write_text(fresh.getvalue(), encoding="utf-8")
     return [row for row in rows if row.recipe in asked]
-
-
-def _rows_each(recipe: Recipe, channels: Channels) -> int:
-    bit_error_rates, guards, _ = channels
-    errors = sum(1 for rate in bit_error_rates if rate > 0)
-    return errors * len(_effective(recipe, guards)) + (0.0 in bit_error_rates)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

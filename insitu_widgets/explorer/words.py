@@ -1,0 +1,150 @@
+"""The words of the page: the sentence, the four numbers, the answers to the images (HTML)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from html import escape
+from typing import TYPE_CHECKING
+
+from insitu_widgets.cards import ROOTS
+from insitu_widgets.explorer.units import error_rate, percent, quantity
+from insitu_widgets.network.situation import broken_limit, choose
+
+if TYPE_CHECKING:
+    from insitu_widgets.estimate import Estimate
+    from insitu_widgets.explorer.state import Explorer
+
+
+def size_bits(explorer: Explorer) -> int | None:
+    """Bits of the chosen packet: from the catalogue, else from the one that was sent."""
+    if explorer.decision.expected:
+        return explorer.decision.expected.num_bits
+    return explorer.delivery.num_bits if explorer.delivery and not explorer.stale else None
+
+
+def sentence(explorer: Explorer) -> str:
+    """What was chosen and why, in one sentence (HTML)."""
+    situation, decision = explorer.situation, explorer.decision
+    if decision.recipe is None:
+        return f"<b>Nothing fits.</b> {escape(decision.remedy)}"
+    what = f"<b>{escape(str(decision.recipe))}</b>"
+    num_bits = size_bits(explorer)
+    if num_bits is None:
+        return f"You ask for {what}; the catalogue has not measured it, so it is measured now."
+    arrival = (
+        f"{quantity(num_bits / 8, 'B')} arriving in "
+        f"{quantity(situation.link.time_s(num_bits), 's')} of {quantity(situation.latency_s, 's')}"
+    )
+    if situation.recipe is not None:
+        return f"You ask for {what}: {arrival}; {_judged(explorer, num_bits)}"
+    return f"The network sends {what}: {arrival}{_binding(explorer)}"
+
+
+def _judged(explorer: Explorer, num_bits: int) -> str:
+    """What is to be said of a recipe chosen by hand."""
+    limits = {"latency": "latency budget", "memory": "device's memory"}
+    broken = broken_limit(explorer.situation, num_bits)
+    if broken:
+        return f"it <b>breaks the {limits[broken]}</b>."
+    mine = explorer.decision.expected
+    if mine is None:
+        return "it fits; the catalogue has not measured it."
+    other = choose(replace(explorer.situation, recipe=None), explorer.catalogue).expected
+    if other is None or other.recipe == mine.recipe:
+        return "it fits, and the network would send the same."
+    return (
+        f"it fits. The network would send {escape(str(other.recipe).partition(' · ')[2])}: "
+        f"{quantity(other.num_bits / 8, 'B')}, expected to be "
+        f"{100 * (other.accuracy - mine.accuracy):.1f} points better."
+    )
+
+
+def _binding(explorer: Explorer) -> str:
+    """Why the network did not choose something better."""
+    situation, decision = explorer.situation, explorer.decision
+    better, expected = decision.next_better, decision.expected
+    row = better and explorer.catalogue.find(better, situation.bit_error_rate, situation.guard)
+    if not row or not expected:
+        return "; no limit binds, nothing measured is more accurate."
+    gain = 100 * (row.accuracy - expected.accuracy)
+    return (
+        f". The <b>{decision.binding}</b> binds: {escape(str(row.recipe).partition(' · ')[2])} is "
+        f"expected to be {gain:.1f} points better but {escape(decision.reasons[row.recipe])}."
+    )
+
+
+def tiles(explorer: Explorer) -> str:
+    """The four numbers at the top (HTML): rate, packet, expected, measured."""
+    situation, expected = explorer.situation, explorer.decision.expected
+    estimate = None if explorer.stale else explorer.estimate
+    size = size_bits(explorer)
+    root_bits = 32 * ROOTS[situation.root].parameters
+    share = f"{percent(size / root_bits)} of the float32 root" if size else "not known yet"
+    believed = "–"
+    note = "not in the catalogue"
+    if expected:
+        believed = percent(expected.accuracy)
+        at = error_rate(expected.bit_error_rate)
+        draws = "one run" if expected.bit_error_rate == 0 else f"{expected.seeds} channel draws"
+        note = f"at BER {at}, {draws}"
+    cells = [
+        ("rate", quantity(situation.rate_bps, "bit/s"), "rate of your link"),
+        ("size", quantity(size / 8, "B") if size else "–", share),
+        ("expected", believed, f"expected: catalogue {note}"),
+    ]
+    blocks = [
+        f'<div class="insitu-tile insitu-tile-{name}"><b>{value}</b><span>{text}</span></div>'
+        for name, value, text in cells
+    ]
+    return f'<div class="insitu-tiles">{"".join(blocks)}{_measured_tile(explorer, estimate)}</div>'
+
+
+def _measured_tile(explorer: Explorer, estimate: Estimate | None) -> str:
+    if "live" in explorer.problems:
+        value, text = "–", escape(explorer.problems["live"])
+    elif explorer.decision.recipe is None:
+        value, text = "–", "nothing is sent"
+    elif estimate is None:
+        value, text = "…", "measuring now"
+    else:
+        value = percent(estimate.accuracy)
+        span = f"{percent(estimate.low)} to {percent(estimate.high)}"
+        text = f"measured on {estimate.seen} images, 95 % in {span}"
+    bar = ""
+    measuring = explorer.decision.recipe is not None and "live" not in explorer.problems
+    if measuring and (estimate is None or not explorer.done):
+        bar = '<progress aria-label="measuring"></progress>'
+    return (
+        f'<div class="insitu-tile insitu-tile-measured"><b>{value}</b>'
+        f"<span>{text}</span>{bar}</div>"
+    )
+
+
+def cue(explorer: Explorer) -> str:
+    """What a part of the page says that shows an older measurement."""
+    failed = "live" in explorer.problems
+    return "out of date: the measurement failed" if failed else "out of date: measuring …"
+
+
+def strip(explorer: Explorer) -> str:
+    """Test images with the sub-model's answers (HTML); right and wrong differ in form too."""
+    if explorer.decision.recipe is None:
+        return "<b>Nothing is sent, so nothing answers.</b>"
+    faded = " insitu-faded" if explorer.stale else ""
+    images = []
+    for answer in explorer.answers:
+        right = answer.label == answer.answer
+        mark, word = ("✓", "right") if right else ("✗", "wrong")
+        text = f"a {escape(answer.label)}, taken for {escape(answer.answer)}: {word}"
+        images.append(
+            f'<div class="insitu-image insitu-{word}" role="img" aria-label="{text}" '
+            f'title="{text}">'
+            f'<img src="{answer.picture}" alt=""><i>{mark}</i> {escape(answer.answer)}</div>'
+        )
+    heading = (
+        "Test images and the received sub-model's answers: ✓ right, solid frame; "
+        "✗ wrong, dashed frame"
+    )
+    if explorer.stale:
+        heading += f" – {cue(explorer)}"
+    return f'<b>{heading}</b><div class="insitu-strip{faded}">{"".join(images)}</div>'

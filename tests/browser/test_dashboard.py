@@ -1,0 +1,348 @@
+"""The dashboard in a real browser: what the page shows is what the Python API computes."""
+
+import json
+import re
+from dataclasses import replace
+from html import unescape
+from urllib.parse import urlencode, urlsplit
+
+import nbformat
+import psutil
+import pytest
+
+from insitu_widgets.explorer import panels, words
+from insitu_widgets.explorer.state import Explorer
+from insitu_widgets.explorer.units import percent, quantity
+from insitu_widgets.network.situation import PRESETS, Situation, from_query, to_query
+from tests.browser.conftest import serving
+
+COMPLETE = """() => {
+  const tile = document.querySelector(".insitu-tile-measured");
+  return tile && !tile.querySelector("progress") && !document.querySelector(".insitu-stale");
+}"""
+SLIDERS = ("bandwidth_hz", "spectral_efficiency_bps_hz", "latency_s", "memory_bytes",
+           "bit_error_rate")  # fmt: skip
+
+
+def open_page(page, url, situation=None):
+    page.goto(url if situation is None else f"{url}?{to_query(situation)}")
+    page.wait_for_selector(".insitu-plot .main-svg")
+    page.wait_for_function("document.body.dataset.insituReady === 'yes'")
+    settle(page)
+
+
+def settle(page):
+    """Wait until the page has been complete, under one address, for half a second."""
+    page.wait_for_function(
+        f"""() => {{
+          const complete = ({COMPLETE})();
+          if (!complete || window.insituSeen !== location.search) window.insituSince = Date.now();
+          window.insituSeen = location.search;
+          return complete && Date.now() - window.insituSince > 500;
+        }}""",
+        polling=50,
+    )
+
+
+def situation_of(page):
+    situation, problems = from_query(urlsplit(page.url).query)
+    assert problems == ()
+    return situation
+
+
+def wait_for_situation(page, before):
+    """Wait until the address says another situation than ``before``."""
+    page.wait_for_function("old => location.search !== old", arg=before)
+    settle(page)
+
+
+def plain(html):
+    return " ".join(unescape(re.sub(r"<[^>]+>", "", html)).split())
+
+
+def text(page, selector):
+    return " ".join(page.inner_text(selector).split())
+
+
+def points(page, chart, name):
+    """x and y of a drawn trace whose name begins with ``name``."""
+    return page.evaluate(
+        """([chart, name]) => {
+          const plot = document.querySelector(`.insitu-${chart} .js-plotly-plot`);
+          const trace = plot._fullData.find((t) => t.name.startsWith(name));
+          return trace && [Array.from(trace.x), Array.from(trace.y)];
+        }""",
+        [chart, name],
+    )
+
+
+def check_against_python(page):
+    """Compare everything on the page with what the Python API says of the same situation."""
+    explorer = Explorer(situation_of(page))
+    decision, estimate = explorer.decision, explorer.estimate
+    assert text(page, ".insitu-sentence") == plain(words.sentence(explorer))
+    assert text(page, ".insitu-tile-rate b") == quantity(explorer.situation.rate_bps, "bit/s")
+    if decision.recipe is None:
+        assert text(page, ".insitu-tile-measured b") == "–"
+        return explorer
+    assert text(page, ".insitu-tile-measured b") == percent(estimate.accuracy)
+    assert points(page, "accuracy", "measured now") == [
+        [explorer.delivery.num_bits / 8],
+        [100 * estimate.accuracy],
+    ]
+    if decision.expected:
+        assert text(page, ".insitu-tile-expected b") == percent(decision.expected.accuracy)
+    fitting = points(page, "accuracy", "fits")
+    assert len(fitting[0]) == len(decision.feasible)
+    assert points(page, "errors", "measured now")[1] == [100 * estimate.accuracy]
+    bits = sum(points(page, "bits", purpose)[0][0] for purpose in explorer.delivery.bits)
+    assert bits * 1e3 == pytest.approx(explorer.delivery.num_bits)
+    here = points(page, "rates", "you are here")
+    assert here[1] == [explorer.situation.rate_bps]
+    images = page.locator(".insitu-image").all_inner_texts()
+    assert [" ".join(image.split()) for image in images] == [
+        f"{'✓' if a.label == a.answer else '✗'} {a.answer}" for a in explorer.answers
+    ]
+    return explorer
+
+
+def press(page, control, key, times=1):
+    page.locator(f".insitu-{control} .noUi-handle").focus()
+    for _ in range(times):
+        page.keyboard.press(key)
+
+
+def test_the_page_opens_complete_and_agrees_with_python(page, voila_server):
+    open_page(page, voila_server)
+    explorer = check_against_python(page)
+    assert explorer.situation == Situation()
+
+
+@pytest.mark.parametrize("name", SLIDERS)
+def test_each_slider_by_keyboard(page, voila_server, name):
+    open_page(page, voila_server)
+    press(page, name, "ArrowRight", 2)
+    wait_for_situation(page, "")
+    situation = situation_of(page)
+    stops = panels.stops(name)
+    assert getattr(situation, name) == stops[stops.index(getattr(Situation(), name)) + 2]
+    assert text(page, f".insitu-{name} .widget-readout") == panels.say(
+        name, getattr(situation, name)
+    )
+    check_against_python(page)
+
+
+def test_sliders_have_a_name_and_say_their_value(page, voila_server):
+    open_page(page, voila_server)
+    for name in SLIDERS:
+        handle = page.locator(f".insitu-{name} .noUi-handle")
+        assert handle.get_attribute("aria-label")
+        assert handle.get_attribute("aria-valuetext") == text(
+            page, f".insitu-{name} .widget-readout"
+        )
+
+
+def test_cutting_by_hand(page, voila_server):
+    open_page(page, voila_server)
+    page.locator(".insitu-mode button", has_text="hand").click()
+    wait_for_situation(page, "")
+    for name, key in (("exit", "End"), ("keep", "ArrowLeft"), ("bits", "End")):
+        before = page.evaluate("location.search")
+        press(page, name, key)
+        wait_for_situation(page, before)
+    recipe = situation_of(page).recipe
+    assert (recipe.exit, recipe.keep, recipe.bits) == (None, 0.5, 32)
+    check_against_python(page)
+    assert "breaks the latency budget" in text(page, ".insitu-sentence")
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_then_reset(page, voila_server, name):
+    open_page(page, voila_server)
+    page.locator(".insitu-preset select").select_option(label=name)
+    wait_for_situation(page, "")
+    assert situation_of(page) == PRESETS[name]
+    check_against_python(page)
+    page.locator(".insitu-reset").click()
+    page.wait_for_function("location.search === ''")
+    settle(page)
+    assert situation_of(page) == Situation()
+
+
+@pytest.mark.parametrize("root", ["vgg-digits", "vit-digits"])
+def test_other_roots_and_guards(page, voila_server, root):
+    situation = Situation(
+        root=root, guard="none", bit_error_rate=1e-3, bandwidth_hz=1e7, latency_s=1.0
+    )
+    open_page(page, voila_server, replace(situation, guard="clamp"))
+    page.locator(".insitu-guard button", has_text="none").click()
+    wait_for_situation(page, f"?{to_query(replace(situation, guard='clamp'))}")
+    assert situation_of(page) == situation
+    check_against_python(page)
+
+
+def test_a_permalink_opens_the_same_page_with_values_between_the_stops(page, voila_server):
+    situation = Situation(latency_s=0.123, bandwidth_hz=3.21e6, bit_error_rate=3e-4)
+    open_page(page, voila_server, situation)
+    assert situation_of(page) == situation
+    assert text(page, ".insitu-latency_s .widget-readout") == "123 ms"
+    link = page.locator("a.insitu-permalink").get_attribute("href")
+    assert from_query(link) == (situation, ())
+    check_against_python(page)
+
+
+def test_a_bad_value_in_a_permalink_is_told_and_replaced(page, voila_server):
+    bad = urlencode({"latency_s": "-3", "guard": "<img src=x>", "memory_bytes": "2000"})
+    page.goto(f"{voila_server}?{bad}")
+    page.wait_for_selector(".insitu-notice")
+    settle(page)
+    notice = text(page, ".insitu-notice")
+    assert "latency_s must be a number from 0.001 to 10 s; got -3" in notice
+    assert "guard must be one of none, clamp, zero; got '<img src=x>'" in notice
+    assert situation_of(page) == Situation(memory_bytes=2000.0)
+    check_against_python(page)
+
+
+def test_sending_again_draws_the_channel_anew(page, voila_server):
+    open_page(page, voila_server, Situation(bit_error_rate=1e-2))
+    page.locator(".insitu-again").click()
+    wait_for_situation(page, f"?{to_query(Situation(bit_error_rate=1e-2))}")
+    assert situation_of(page).seed == 1
+    check_against_python(page)
+
+
+def test_nothing_fits_is_an_answer_too(page, voila_server):
+    open_page(page, voila_server, Situation(bandwidth_hz=1e3, latency_s=0.05))
+    assert "Nothing fits" in text(page, ".insitu-sentence")
+    check_against_python(page)
+    page.locator(".insitu-preset select").select_option(label="6G phone")
+    page.wait_for_function("location.search.includes('bandwidth_hz=100000000')")
+    settle(page)
+    check_against_python(page)
+
+
+def test_what_is_out_of_date_wears_a_cue_until_it_is_not(page, voila_server):
+    open_page(page, voila_server)
+    page.evaluate("""() => {
+      window.cues = [];
+      const note = () => {
+        const badge = document.querySelector(".insitu-accuracy .insitu-badge").textContent;
+        if (window.cues.at(-1) !== badge) window.cues.push(badge);
+      };
+      note();
+      new MutationObserver(note).observe(document.querySelector(".insitu-charts"),
+        { subtree: true, childList: true, characterData: true });
+    }""")
+    press(page, "bit_error_rate", "End")
+    wait_for_situation(page, "")
+    assert page.evaluate("window.cues") == ["", "out of date: measuring …", ""]
+
+
+def test_downloads_hold_what_is_on_the_page(page, voila_server):
+    open_page(page, voila_server, PRESETS["Car"])
+    explorer = Explorer(PRESETS["Car"])
+    with page.expect_download() as download:
+        page.locator("a[download='insitu.json']").click()
+    record = json.loads(download.value.path().read_text(encoding="utf-8"))
+    expected = explorer.results()
+    for results in (record, expected):
+        results["measured"].pop("seconds", None)
+    assert record == json.loads(json.dumps(expected))
+    with page.expect_download() as download:
+        page.locator("a[download='insitu.csv']").click()
+    assert download.value.path().read_text(encoding="utf-8") == explorer.to_csv()
+
+
+@pytest.mark.parametrize("chart", ["accuracy", "rates", "errors", "bits"])
+def test_each_figure_saves_as_png(page, voila_server, chart):
+    open_page(page, voila_server)
+    with page.expect_download() as download:
+        page.locator(f".insitu-{chart} .modebar-btn").click()
+    assert download.value.suggested_filename == f"insitu-{chart}.png"
+    assert download.value.path().read_bytes().startswith(b"\x89PNG")
+
+
+def test_two_hundred_moves_end_with_the_last_state_on_the_screen(page, voila_server):
+    open_page(page, voila_server)
+    for turn in range(10):
+        for name in SLIDERS:
+            press(page, name, "ArrowRight" if turn % 3 else "ArrowLeft", 4)
+    settle(page)
+    check_against_python(page)
+
+
+def test_light_and_dark(page, voila_server):
+    open_page(page, voila_server)
+
+    def ground():
+        return page.evaluate("getComputedStyle(document.querySelector('.insitu')).backgroundColor")
+
+    light = ground()
+    page.locator(".insitu-theme select").select_option(label="dark")
+    page.wait_for_function("document.body.classList.contains('insitu-dark')")
+    assert ground() != light
+    page.locator(".insitu-theme select").select_option(label="light")
+    page.wait_for_function("!document.body.classList.contains('insitu-dark')")
+    assert ground() == light
+
+
+def test_everything_is_on_one_screen_of_a_projector(page, voila_server):
+    open_page(page, voila_server)
+    for selector in (".insitu-controls", ".insitu-charts", ".insitu-strip"):
+        box = page.locator(selector).bounding_box()
+        assert box["y"] >= 0
+        assert box["y"] + box["height"] <= 768
+        assert box["x"] + box["width"] <= 1366
+
+
+def test_a_dead_kernel_is_told(page, voila_server):
+    open_page(page, voila_server)
+    assert text(page, ".insitu-banner") == ""
+    config = json.loads(page.inner_text("#jupyter-config-data"))
+    kernels = [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if any(config["kernelId"] in word for word in process.info["cmdline"] or [])
+    ]
+    assert len(kernels) == 1
+    kernels[0].kill()
+    page.wait_for_function(
+        "document.querySelector('.insitu-banner').textContent.includes('Reload')"
+    )
+    again = page.context.browser.new_page()
+    open_page(again, voila_server)
+    check_against_python(again)
+    again.close()
+
+
+def test_an_exception_stays_beside_its_figure(page, tmp_path):
+    source = """
+from insitu_widgets import dashboard
+from insitu_widgets.explorer import figures
+draw = figures.required_rates
+def fail_above_one_second(latency_s, *rest):
+    if latency_s > 1.0:
+        raise ArithmeticError("planted for a test")
+    return draw(latency_s, *rest)
+figures.required_rates = fail_above_one_second
+dashboard()
+"""
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(source)],
+        metadata={"kernelspec": {"name": "python3", "display_name": "3", "language": "python"}},
+    )
+    path = tmp_path / "failing.ipynb"
+    nbformat.write(notebook, path)
+    with serving(path, tmp_path / "log") as url:
+        open_page(page, url)
+        press(page, "latency_s", "End")
+        page.wait_for_function(
+            "document.querySelector('.insitu-rates .insitu-error').textContent.includes('planted')"
+        )
+        settle(page)
+        assert text(page, ".insitu-accuracy .insitu-error") == ""
+        press(page, "latency_s", "Home")
+        page.wait_for_function("!document.querySelector('.insitu-rates .insitu-error').textContent")
+        settle(page)
+        check_against_python(page)
+        page.goto("about:blank")  # before its server goes

@@ -1,0 +1,129 @@
+"""Figures are valid for Plotly, and show the numbers that they were given."""
+
+import plotly.graph_objects as go
+import pytest
+
+from insitu_widgets.air.rates import REFERENCE_RATES, required_rate_bps
+from insitu_widgets.explorer import figures
+from insitu_widgets.explorer.state import Explorer
+from insitu_widgets.levels.recipe import Recipe
+from insitu_widgets.network.situation import PRESETS, Situation
+
+SITUATIONS = {
+    **PRESETS,
+    "nothing fits": Situation(bandwidth_hz=1e3, latency_s=0.01),
+    "no error": Situation(bit_error_rate=0.0, root="vit-digits", bandwidth_hz=1e7),
+    "by hand": Situation(recipe=Recipe("resnet-digits", keep=0.5, bits=32), latency_s=0.01),
+    "not in the catalogue": Situation(recipe=Recipe("resnet-digits", exit=1, keep=0.37)),
+}
+
+
+@pytest.fixture(scope="module")
+def explorers():
+    return {name: Explorer(situation) for name, situation in SITUATIONS.items()}
+
+
+def draw(explorer):
+    situation, decision = explorer.situation, explorer.decision
+    candidates = explorer.catalogue.at(situation.root, situation.bit_error_rate, situation.guard)
+    live = explorer.estimate and (explorer.delivery.num_bits, explorer.estimate)
+    bits = decision.expected and decision.expected.num_bits
+    return {
+        "accuracy": figures.accuracy_against_size(situation, decision, candidates, live),
+        "rates": figures.required_rates(situation.latency_s, (0.1, situation.rate_bps)),
+        "errors": figures.accuracy_against_errors(
+            situation, decision, explorer.catalogue, explorer.points, explorer.estimate
+        ),
+        "bits": figures.bits_and_time(situation, explorer.delivery, bits),
+    }
+
+
+def trace(spec, name):
+    return next(t for t in spec["data"] if t["name"].startswith(name))
+
+
+@pytest.mark.parametrize("name", SITUATIONS)
+def test_every_figure_passes_plotlys_own_validation(explorers, name):
+    for spec in draw(explorers[name]).values():
+        go.Figure(spec)  # raises for anything that is not in Plotly's schema
+
+
+@pytest.mark.parametrize("name", SITUATIONS)
+def test_accuracy_against_size_divides_the_candidates_by_feasibility(explorers, name):
+    explorer = explorers[name]
+    spec = draw(explorer)["accuracy"]
+    inside, outside = trace(spec, "fits"), trace(spec, "does not fit")
+    assert len(inside["x"]) == len(explorer.decision.feasible)
+    assert len(inside["x"]) + len(outside["x"]) == 360
+    edge = spec["layout"]["shapes"][0]["x1"]
+    assert all(x <= edge * (1 + 1e-9) for x in inside["x"])
+    assert all(x > edge * (1 - 1e-9) for x in outside["x"]) or explorer.decision.recipe is None
+
+
+def test_the_choice_and_the_measurement_stand_where_they_were_measured(explorers):
+    explorer = explorers["IoT sensor"]
+    spec = draw(explorer)["accuracy"]
+    star, diamond = trace(spec, "chosen"), trace(spec, "measured now")
+    expected = explorer.decision.expected
+    assert (star["x"], star["y"]) == (
+        [expected.num_bits / 8],
+        [pytest.approx(100 * expected.accuracy, abs=1e-3)],
+    )
+    assert diamond["y"] == [100 * explorer.estimate.accuracy]
+    bars = diamond["error_y"]
+    assert bars["array"] == [100 * (explorer.estimate.high - explorer.estimate.accuracy)]
+    assert bars["arrayminus"] == [100 * (explorer.estimate.accuracy - explorer.estimate.low)]
+
+
+def test_the_rates_are_fig_4s():
+    spec = figures.required_rates(1.0)
+    vgg = trace(spec, "VGG-16")
+    at = dict(zip(vgg["x"], vgg["y"], strict=True))
+    assert at[20.0] == pytest.approx(required_rate_bps(135e6, 0.2, 1.0))
+    lines = [shape["y0"] for shape in spec["layout"]["shapes"]]
+    assert lines == [line.rate_bps for line in REFERENCE_RATES]
+    sources = [note["hovertext"] for note in spec["layout"]["annotations"]]
+    assert all(
+        (source and "ITU" in source) or "paper" in source or "TS" in source for source in sources
+    )
+
+
+def test_guards_are_drawn_apart_for_floats_and_together_for_codes(explorers):
+    floats = draw(explorers["by hand"])["errors"]
+    assert [t["name"] for t in floats["data"]][:3] == ["guard: none", "guard: clamp", "guard: zero"]
+    codes = draw(explorers["IoT sensor"])["errors"]
+    assert [t["name"] for t in codes["data"]] == [
+        "every guard (codes stay in range)",
+        "measured now",
+    ]
+
+
+def test_a_bit_error_rate_of_zero_has_a_place_on_the_axis(explorers):
+    spec = draw(explorers["no error"])["errors"]
+    assert trace(spec, "measured now")["x"] == [figures.ZERO]
+    assert spec["layout"]["xaxis"]["ticktext"][0] == "0"
+
+
+def test_points_measured_now_stand_in_for_a_missing_catalogue(explorers):
+    explorer = explorers["not in the catalogue"]
+    clamp = trace(draw(explorer)["errors"], "guard: clamp")
+    mine = [p for p in explorer.points if p.guard == "clamp"]
+    assert clamp["y"] == [100 * p.estimate.accuracy for p in mine]
+
+
+def test_the_bars_add_up_to_the_packet(explorers):
+    explorer = explorers["Car"]
+    spec = draw(explorer)["bits"]
+    purposes = [t for t in spec["data"] if t["y"] == ["kbit"]]
+    assert sum(t["x"][0] for t in purposes) * 1e3 == pytest.approx(explorer.delivery.num_bits)
+    times = [t["x"][0] for t in spec["data"] if t["y"] == ["ms"]]
+    arrival_s = explorer.situation.link.time_s(explorer.delivery.num_bits)
+    assert sum(times) == pytest.approx(1e3 * arrival_s)
+
+
+def test_the_text_alternatives_state_the_present_numbers(explorers):
+    explorer = explorers["AR headset"]
+    texts = figures.describe(explorer.situation, explorer.decision, explorer.estimate)
+    assert texts.keys() == draw(explorer).keys()
+    assert f"{100 * explorer.estimate.accuracy:.1f} % measured" in texts["accuracy"]
+    assert "4 Mbit/s" in texts["rates"]

@@ -1,0 +1,167 @@
+"""Explorer without a browser: situation -> decision -> estimate."""
+
+import csv
+import io
+import json
+from dataclasses import replace
+
+import pytest
+
+from insitu_widgets import Link, accuracy, derive, load_data, load_root, pack, transmit, unpack
+from insitu_widgets.explorer.live import Answer, Delivery, Point, picture
+from insitu_widgets.explorer.state import Explorer
+from insitu_widgets.levels.recipe import Recipe
+from insitu_widgets.network.catalogue import load_catalogue
+from insitu_widgets.network.situation import PRESETS, Situation, choose, from_query
+
+
+def by_the_api(situation, recipe):
+    """The same measurement, step by step with the public names."""
+    sent = pack(derive(load_root(recipe.root), recipe))
+    link = Link(situation.rate_bps, situation.delay_s, situation.bit_error_rate)
+    submodel, report = unpack(transmit(sent, link, situation.seed), situation.guard)
+    *_, last = accuracy(submodel, load_data("digits"))
+    return sent, report, last
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_what_it_shows_is_what_the_api_computes(name):
+    situation = PRESETS[name]
+    explorer = Explorer(situation)
+    decision = choose(situation, load_catalogue(situation.root))
+    assert explorer.decision == decision
+    sent, report, estimate = by_the_api(situation, decision.recipe)
+    assert explorer.estimate == estimate
+    assert explorer.delivery.bits == sent.breakdown()
+    assert explorer.delivery.report == report
+    assert not explorer.stale
+    assert explorer.done
+
+
+def test_every_bit_turned_over_is_counted():
+    explorer = Explorer(Situation(bit_error_rate=1e-2, bandwidth_hz=1e7))
+    recipe = explorer.decision.recipe
+    sent = pack(derive(load_root(recipe.root), recipe))
+    arrived = transmit(sent, Link(1.0, bit_error_rate=1e-2), 0)
+    differing = sum((a ^ b).bit_count() for a, b in zip(sent.body, arrived.body, strict=True))
+    assert explorer.delivery.flipped == differing > 0
+
+
+def test_sending_again_draws_the_channel_anew():
+    explorer = Explorer(Situation(bit_error_rate=1e-2))
+    first = explorer.estimate
+    explorer.change(seed=1)
+    _, _, expected = by_the_api(explorer.situation, explorer.decision.recipe)
+    assert explorer.estimate == expected != first
+
+
+def test_a_change_that_leaves_the_packet_alone_measures_nothing_anew():
+    explorer = Explorer()
+    before = explorer.delivery
+    explorer.change(latency_s=explorer.situation.latency_s * 1.01)
+    assert explorer.delivery is before
+    assert not explorer.stale
+
+
+def test_nothing_fits_nothing_is_sent():
+    explorer = Explorer(Situation(bandwidth_hz=1e3, latency_s=0.01))
+    assert explorer.decision.recipe is None
+    assert explorer.estimate is None
+    assert explorer.decision.remedy
+
+
+def test_after_nothing_fitted_the_same_state_is_measured_again():
+    explorer = Explorer()
+    expected = explorer.estimate
+    explorer.change(latency_s=0.001, delay_s=0.001)
+    explorer.change(latency_s=0.1, delay_s=0.005)
+    assert explorer.estimate == expected
+    assert explorer.done
+    assert not explorer.stale
+
+
+def test_waiting_is_said_until_it_measures():
+    explorer = Explorer(measuring=False)
+    assert explorer.stale
+    assert explorer.estimate is None
+    explorer.measure()
+    assert not explorer.stale
+    assert explorer.estimate.seen == 797
+
+
+def test_a_bad_value_changes_nothing():
+    explorer = Explorer()
+    before = explorer.situation
+    with pytest.raises(ValueError, match=r"latency_s must be a number from 0\.001 to 10 s; got -1"):
+        explorer.change(latency_s=-1.0)
+    assert explorer.situation is before
+
+
+def test_by_hand_starts_from_what_is_chosen():
+    explorer = Explorer()
+    chosen = explorer.decision.recipe
+    explorer.by_hand(bits=8)
+    assert explorer.decision.recipe == replace(chosen, bits=8)
+    assert explorer.measured.recipe == replace(chosen, bits=8)
+
+
+def test_a_recipe_the_catalogue_lacks_is_swept_now():
+    recipe = Recipe("vgg-digits", exit=2, keep=0.37, bits=32)
+    explorer = Explorer(Situation(root="vgg-digits", recipe=recipe, bit_error_rate=1e-3))
+    assert explorer.decision.expected is None
+    assert explorer.decision.fits is None
+    assert {point.guard for point in explorer.points} == {"none", "clamp", "zero"}
+    now = [p for p in explorer.points if (p.guard, p.bit_error_rate) == ("clamp", 1e-3)]
+    assert [p.estimate for p in now] == [explorer.estimate]
+
+
+def test_a_failure_is_told_and_the_next_measurement_works(monkeypatch):
+    explorer = Explorer()
+
+    def fail(self, request):
+        raise OSError("weights are gone")
+        yield request
+
+    with monkeypatch.context() as patch:
+        patch.setattr("insitu_widgets.explorer.live.Laboratory.steps", fail)
+        explorer.change(bit_error_rate=1e-2)
+        assert "weights are gone" in explorer.problems["live"]
+        assert explorer.stale
+    explorer.change(bit_error_rate=1e-3)
+    assert explorer.problems == {}
+    assert explorer.done
+
+
+def test_the_permalink_leads_back():
+    explorer = Explorer(PRESETS["Car"], measuring=False)
+    explorer.by_hand(keep=0.2)
+    assert from_query(explorer.permalink()) == (explorer.situation, ())
+    assert Explorer(measuring=False).permalink() == ""
+
+
+def test_json_and_csv_hold_state_and_results():
+    explorer = Explorer(PRESETS["IoT sensor"])
+    record = json.loads(explorer.to_json())
+    assert record["situation"]["bandwidth_hz"] == explorer.situation.bandwidth_hz
+    assert record["decision"]["recipe"] == str(explorer.decision.recipe)
+    assert record["measured"]["correct"] == explorer.estimate.correct
+    assert record["measured"]["complete"]
+    rows = dict(csv.reader(io.StringIO(explorer.to_csv())))
+    assert rows["measured.accuracy"] == str(explorer.estimate.accuracy)
+    assert rows["situation.guard"] == "none"
+
+
+def test_what_is_stale_is_not_exported():
+    explorer = Explorer(measuring=False)
+    assert explorer.results()["measured"] is None
+
+
+def test_the_records_of_the_measured_tier():
+    explorer = Explorer()
+    assert isinstance(explorer.delivery, Delivery)
+    assert len(explorer.answers) == 20
+    assert all(isinstance(answer, Answer) for answer in explorer.answers)
+    labels = load_data("digits").labels[:20].tolist()
+    assert [answer.label for answer in explorer.answers] == [str(label) for label in labels]
+    assert explorer.answers[0].picture == picture(load_data("digits").images[0])
+    assert not any(isinstance(point, Point) for point in explorer.points)

@@ -1,0 +1,121 @@
+import math
+import pickle
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from insitu_widgets import ROOTS, Recipe
+from insitu_widgets.levels.recipe import BITS
+
+recipes = st.builds(
+    Recipe,
+    st.sampled_from(["my own root", *ROOTS]),
+    st.none() | st.integers(1, 6),
+    st.floats(0, 1, exclude_min=True),
+    st.sampled_from(BITS),
+)
+
+
+def test_the_name_alone_is_the_whole_root():
+    assert Recipe("resnet-digits") == Recipe("resnet-digits", exit=None, keep=1.0, bits=32)
+
+
+def test_its_text_is_the_legend():
+    assert str(Recipe("resnet-digits", 3, 0.2, 4)) == "resnet-digits · exit 3 · keep 20 % · 4 bit"
+    assert str(Recipe("x", keep=0.055)) == "x · last exit · keep 5.5 % · 32 bit"
+
+
+@given(recipes)
+@example(Recipe("x", keep=1 / 3))
+@example(Recipe("x", keep=1e-7))
+def test_its_text_reads_back_to_the_last_digit(recipe):
+    assert Recipe.parse(str(recipe)) == recipe
+
+
+@given(recipes, recipes)
+def test_two_recipes_never_share_a_text(a, b):
+    assert (str(a) == str(b)) == (a == b)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "resnet-digits",
+        "resnet-digits · exit 3 · keep 20 · 4 bit",
+        "resnet-digits · exit x · keep 20 % · 4 bit",
+        "resnet-digits · exit 3 · keep e % · 4 bit",
+        "resnet-digits · exit 3 · keep 2.0.0 % · 4 bit",
+        "resnet-digits · exit 3 · keep 20 % · 4 bit ",
+    ],
+)
+def test_a_text_that_is_no_recipe_says_how_one_reads(text):
+    with pytest.raises(ValueError, match=r"recipe must read like .+ got .+ Copy one from str"):
+        Recipe.parse(text)
+
+
+def test_one_sub_model_has_one_key():
+    for name, card in ROOTS.items():
+        last = Recipe(name, exit=card.num_exits)
+        assert last == Recipe(name)
+        assert hash(last) == hash(Recipe(name))
+    assert Recipe("x", keep=1) == Recipe("x", keep=1.0)
+    assert str(Recipe("x", keep=1)) == str(Recipe("x", keep=1.0))
+
+
+def test_it_is_ordered_by_what_it_keeps():
+    ladder = [
+        Recipe("a", 1),
+        Recipe("a", 2, 0.1),
+        Recipe("a", 2, 0.5, 4),
+        Recipe("a", 2, 0.5, 8),
+        Recipe("a"),
+        Recipe("b", 1, 0.1, 1),
+    ]
+    assert sorted([*ladder[3:], *ladder[:3]]) == ladder
+    assert ladder[0] < ladder[-1]
+    assert ladder[-1] >= ladder[0]
+    with pytest.raises(TypeError):
+        assert ladder[0] < "a"
+
+
+@given(recipes)
+def test_it_is_a_value(recipe):
+    again = pickle.loads(pickle.dumps(recipe))  # noqa: S301  (our own bytes)
+    assert again == recipe
+    assert hash(again) == hash(recipe)
+    with pytest.raises(AttributeError):
+        recipe.bits = 4
+
+
+@pytest.mark.parametrize("bits", [0, 9, 64, -1, 4.0, True, "4", None, math.nan, [4]])
+def test_bits_are_one_of_a_list(bits):
+    with pytest.raises(ValueError, match=r"^bits must be one of 1, 2, .+, 32; got .+ Choose one"):
+        Recipe("x", bits=bits)
+
+
+@pytest.mark.parametrize("keep", [0, 0.0, -0.1, 1.0001, math.inf, math.nan, "0.5", None, True])
+def test_keep_is_a_fraction_above_zero(keep):
+    with pytest.raises(ValueError, match=r"^keep must be .+; got .+\. \w+"):
+        Recipe("x", keep=keep)
+
+
+@pytest.mark.parametrize("exit_", [0, -1, 7, 2.0, 1.5, True, "2", math.nan, 10**400])
+def test_exit_is_one_of_the_roots(exit_):
+    with pytest.raises(
+        ValueError, match=r"^exit of resnet-digits must be a whole number from 1 to 6"
+    ):
+        Recipe("resnet-digits", exit=exit_)
+
+
+def test_a_users_own_root_may_have_more_exits():
+    assert Recipe("mine", exit=500).exit == 500
+    with pytest.raises(ValueError, match="from 1 to 1000"):
+        Recipe("mine", exit=1001)
+
+
+@pytest.mark.parametrize("name", ["", None, 3])
+def test_the_root_is_named(name):
+    with pytest.raises(ValueError, match=r"^root must be a root's name; got .+ Try one of resnet"):
+        Recipe(name)

@@ -1,0 +1,401 @@
+import math
+import re
+from dataclasses import fields, replace
+
+import pytest
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+
+from insitu_widgets import PRESETS, ROOTS, Catalogue, Link, Measurement, Recipe, Situation, choose
+from insitu_widgets.levels.recipe import BITS
+from insitu_widgets.network.catalogue import load_catalogue
+from insitu_widgets.network.situation import (
+    MOST_SEED,
+    NUMBERS,
+    broken_limit,
+    from_query,
+    to_query,
+)
+
+GUARDS = ["none", "clamp", "zero"]
+
+
+def limits(name):
+    return NUMBERS[name].metadata["low"], NUMBERS[name].metadata["high"]
+
+
+def spread(name):
+    """Values over a field's whole range, as likely small as large."""
+    low, high = limits(name)
+    within = st.floats(low, high)
+    if low > 0:
+        logarithm = st.floats(math.log(low), math.log(high))
+        within = within | logarithm.map(lambda x: min(max(math.exp(x), low), high))
+    return within
+
+
+def situations(**fixed):
+    parts = {name: spread(name) for name in NUMBERS}
+    return st.sampled_from(list(ROOTS)).flatmap(
+        lambda root: st.builds(
+            Situation,
+            **{
+                "root": st.just(root),
+                "guard": st.sampled_from(GUARDS),
+                "seed": st.integers(0, MOST_SEED),
+                "application": st.text(max_size=20),
+                "recipe": st.none()
+                | st.builds(
+                    Recipe,
+                    st.just(root),
+                    st.integers(1, 6),
+                    st.floats(0, 1, exclude_min=True),
+                    st.sampled_from(BITS),
+                ),
+                **parts,
+                **fixed,
+            },
+        )
+    )
+
+
+# Situation
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_a_number_out_of_its_range_is_refused(name):
+    low, high = limits(name)
+    unit = NUMBERS[name].metadata["unit"]
+    wrong = [low - 1e-6, math.nextafter(low, -1), math.nextafter(high, 1e99), high * 2]
+    wrong += [math.nan, math.inf, -math.inf, 10**400, True, None, "1", [1.0], 1j]
+    for value in wrong:
+        with pytest.raises(ValueError, match=r"Give a value in that range\.$") as caught:
+            Situation(**{name: value})
+        text = str(caught.value)
+        assert text.startswith(f"{name} must be a number from {low:g} to {high:g} {unit}".rstrip())
+        assert f"got {value!r}" in text
+    for value in (low, high):
+        assert getattr(Situation(**{name: value}), name) == value
+
+
+@pytest.mark.parametrize("value", ["resnet", "", None, 3, ["resnet-digits"], "resnet18-cifar100"])
+def test_a_root_that_is_not_shipped_is_refused(value):
+    with pytest.raises(ValueError, match=r"^root must be one of resnet-digits, .+; got .+ Choose"):
+        Situation(root=value)
+
+
+@pytest.mark.parametrize("value", ["clip", "", None, 0, "Clamp"])
+def test_a_guard_that_does_not_exist_is_refused(value):
+    with pytest.raises(ValueError, match=r"^guard must be one of none, clamp, zero; got .+ Choose"):
+        Situation(guard=value)
+
+
+@pytest.mark.parametrize("value", [-1, MOST_SEED + 1, 1.0, True, "1", None, math.nan, 10**400])
+def test_a_seed_is_a_whole_number(value):
+    with pytest.raises(
+        ValueError, match=r"^seed must be a whole number from 0 to 1e\+09; got .+ Give"
+    ):
+        Situation(seed=value)
+
+
+@pytest.mark.parametrize("value", [None, 3, b"phone"])
+def test_an_application_is_text(value):
+    with pytest.raises(ValueError, match=r"^application must be text; got .+ Give a name"):
+        Situation(application=value)
+
+
+@pytest.mark.parametrize("value", ["resnet-digits", 3, Recipe("vgg-digits"), Recipe("mine")])
+def test_a_recipe_is_one_for_the_root(value):
+    with pytest.raises(ValueError, match=r"^recipe must be a Recipe for .+'resnet-digits'.+ got "):
+        Situation(recipe=value)
+
+
+def test_the_rate_is_bandwidth_times_efficiency():
+    situation = Situation(bandwidth_hz=1e6, spectral_efficiency_bps_hz=2.5, delay_s=0.125)
+    assert situation.rate_bps == 2.5e6
+    assert situation.link == Link(2.5e6, 0.125, situation.bit_error_rate)
+
+
+@given(situations())
+def test_it_is_a_value(situation):
+    assert replace(situation) == situation
+    assert len({situation, replace(situation)}) == 1
+    assert all(isinstance(getattr(situation, name), float) for name in NUMBERS)
+    with pytest.raises(AttributeError):
+        situation.guard = "none"
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_is_documented_and_served(name):
+    preset = PRESETS[name]
+    assert len(preset.application) > 20
+    assert choose(preset, load_catalogue(preset.root)).fits
+
+
+def test_the_presets_tell_different_stories():
+    decisions = [choose(preset, load_catalogue(preset.root)) for preset in PRESETS.values()]
+    assert len({decision.recipe for decision in decisions}) > 2
+    assert {decision.binding for decision in decisions} == {"none", "latency", "memory"}
+
+
+# The address
+
+
+@given(situations())
+@example(Situation())
+@example(Situation(application="50 % & more = ü?#+.0", latency_s=1 / 3))
+@settings(max_examples=100)
+def test_a_link_opens_the_same_situation(situation):
+    query = to_query(situation)
+    assert from_query(query) == (situation, ())
+    assert from_query(f"?{query}") == (situation, ())
+    assert re.fullmatch(r"[\w.%&=+~-]*", query, flags=re.ASCII)
+
+
+def test_a_link_holds_what_is_not_default_only():
+    assert to_query(Situation()) == ""
+    assert to_query(Situation(latency_s=2.0, guard="zero")) == "latency_s=2&guard=zero"
+    assert from_query("") == (Situation(), ())
+
+
+@pytest.mark.parametrize(
+    ("query", "name"),
+    [
+        ("latency_s=soon", "latency_s"),
+        ("latency_s=", "latency_s"),
+        ("latency_s=nan", "latency_s"),
+        ("bandwidth_hz=-1", "bandwidth_hz"),
+        ("memory_bytes=1e99", "memory_bytes"),
+        ("bit_error_rate=0.2", "bit_error_rate"),
+        ("guard=clip", "guard"),
+        ("seed=1.5", "seed"),
+        ("seed=-1", "seed"),
+        ("seed=²", "seed"),
+        ("seed=99999999999", "seed"),
+        ("root=alexnet", "root"),
+        ("recipe=the+best", "recipe"),
+        ("recipe=vgg-digits+·+exit+3+·+keep+20+%25+·+4+bit", "recipe"),
+        ("recipe=resnet-digits+·+exit+9+·+keep+20+%25+·+4+bit", "exit of resnet-digits"),
+        (f"recipe=resnet-digits+·+exit+{'9' * 400}+·+keep+20+%25+·+4+bit", "exit of resnet-digits"),
+        ("recipe=resnet-digits+·+exit+3+·+keep+0+%25+·+4+bit", "keep"),
+        ("recipe=resnet-digits+·+exit+3+·+keep+20+%25+·+9+bit", "bits"),
+    ],
+)
+def test_a_bad_value_in_a_link_is_reported_and_replaced(query, name):
+    situation, problems = from_query(f"{query}&delay_s=0.5")
+    assert situation == Situation(delay_s=0.5)
+    assert len(problems) == 1
+    assert problems[0].startswith(f"{name} must ")
+    assert problems[0].endswith(". The default is used instead.")
+
+
+def test_every_bad_value_is_reported_and_every_good_one_kept():
+    situation, problems = from_query("latency_s=x&guard=y&delay_s=0.5&root=vgg-digits&colour=red")
+    assert situation == Situation(root="vgg-digits", delay_s=0.5)
+    assert [problem.split()[0] for problem in problems] == ["latency_s", "guard"]
+
+
+@given(st.text(max_size=60) | st.binary(max_size=30).map(lambda b: b.decode("latin-1")))
+@example("%ff=%00&&;=&recipe=%F0%9F")
+def test_no_link_makes_an_exception(query):
+    for text in (query, f"recipe={query}", f"latency_s={query}", f"root={query}", f"seed={query}"):
+        situation, problems = from_query(text)
+        assert isinstance(situation, Situation)
+        assert all(problem.endswith("The default is used instead.") for problem in problems)
+
+
+# The choice
+
+
+def fits(situation, row):
+    """The two limits, written out."""
+    time_s = situation.delay_s + row.num_bits / situation.rate_bps
+    return time_s <= situation.latency_s and row.num_bits <= 8 * situation.memory_bytes
+
+
+def by_the_network(**fixed):
+    return situations(recipe=st.none(), **fixed)
+
+
+@given(by_the_network())
+@settings(max_examples=100)
+def test_the_choice_never_breaks_a_limit_and_is_the_best_of_what_fits(situation):
+    """The oracle: every row of the catalogue, looked at one by one."""
+    catalogue = load_catalogue(situation.root)
+    decision = choose(situation, catalogue)
+    recipes = {row.recipe for row in catalogue.rows}
+    measured = [
+        catalogue.find(recipe, situation.bit_error_rate, situation.guard) for recipe in recipes
+    ]
+    feasible = [row for row in measured if fits(situation, row)]
+    assert decision.feasible == {row.recipe for row in feasible}
+    assert decision.fits == bool(feasible) == (decision.recipe is not None)
+    if not feasible:
+        assert (decision.recipe, decision.expected) == (None, None)
+        return
+    chosen = decision.expected
+    assert chosen.recipe == decision.recipe
+    assert fits(situation, chosen)
+    best = max(row.accuracy for row in feasible)
+    assert chosen.accuracy == best
+    assert chosen.num_bits == min(row.num_bits for row in feasible if row.accuracy == best)
+
+
+@given(situations())
+@settings(max_examples=60)
+def test_every_other_candidate_gets_a_true_reason(situation):
+    catalogue = load_catalogue(situation.root)
+    decision = choose(situation, catalogue)
+    assert set(decision.reasons) == {row.recipe for row in catalogue.rows} - {decision.recipe}
+    for recipe, reason in decision.reasons.items():
+        row = catalogue.find(recipe, situation.bit_error_rate, situation.guard)
+        late = situation.link.time_s(row.num_bits) > situation.latency_s
+        assert ("arrive after" in reason) == late
+        assert ("fits" in reason) == fits(situation, row)
+        assert late or fits(situation, row) or f"takes {row.num_bits // 8:,} bytes" in reason
+        if decision.expected and fits(situation, row):
+            gap = 100 * (decision.expected.accuracy - row.accuracy)
+            assert ("less accurate" in reason) == (gap > 0)
+            assert ("more accurate" in reason) == (gap < 0)
+            stated = re.search(r"([\d.]+) points", reason)
+            assert (float(stated[1]) if stated else 0) == pytest.approx(abs(gap), abs=0.00501)
+            assert bool(stated and float(stated[1])) == (gap != 0)
+
+
+@given(by_the_network())
+@settings(max_examples=100)
+def test_the_binding_limit_is_what_keeps_the_next_better_out(situation):
+    catalogue = load_catalogue(situation.root)
+    decision = choose(situation, catalogue)
+    rows = {
+        recipe: catalogue.find(recipe, situation.bit_error_rate, situation.guard)
+        for recipe in {*decision.reasons, *decision.feasible}
+    }
+    floor = decision.expected.accuracy if decision.expected else -1
+    better = [row for row in rows.values() if row.accuracy > floor and not fits(situation, row)]
+    if not better:
+        assert (decision.binding, decision.next_better) == ("none", None)
+        return
+    following = rows[decision.next_better]
+    assert following in better
+    assert following.num_bits == min(row.num_bits for row in better)
+    assert decision.binding == broken_limit(situation, following.num_bits)
+    without = {"latency": {"latency_s": 10.0, "delay_s": 0.0}, "memory": {"memory_bytes": 1e9}}
+    relaxed = replace(situation, **without[decision.binding])
+    if decision.binding == "latency":
+        assume(following.num_bits / situation.rate_bps <= 10)
+    assert broken_limit(relaxed, following.num_bits) != decision.binding
+
+
+def test_a_looser_limit_never_makes_it_worse():
+    catalogue = load_catalogue("resnet-digits")
+    previous = -1.0
+    for latency_s in (0.001, 0.01, 0.02, 0.05, 0.1, 0.3, 1.0, 10.0):
+        situation = Situation(latency_s=latency_s, bandwidth_hz=1e6, delay_s=0.0)
+        expected = choose(situation, catalogue).expected
+        accuracy = expected.accuracy if expected else -1.0
+        assert accuracy >= previous
+        previous = accuracy
+    assert previous > 0.95
+
+
+# Nothing fits
+
+scarce = {
+    "bandwidth_hz": st.floats(1e3, 1e5),
+    "spectral_efficiency_bps_hz": st.floats(0.1, 2.0),
+    "memory_bytes": st.floats(1e3, 3e4),
+    "latency_s": st.floats(1e-3, 2.0),
+    "delay_s": st.floats(0.0, 2.0),
+}
+NUMBER = r"([\d.,]+(?:e[+-]\d+)?)"
+
+
+def asked(pattern, remedy):
+    found = re.search(pattern, remedy)
+    return float(found[1].replace(",", "")) if found else None
+
+
+@given(by_the_network(**scarce))
+@settings(max_examples=120)
+def test_whoever_does_what_the_remedy_says_is_served(situation):
+    catalogue = load_catalogue(situation.root)
+    decision = choose(situation, catalogue)
+    assert (decision.remedy == "") == bool(decision.feasible)
+    assume(decision.remedy)
+    budget = asked(f"a latency budget of {NUMBER} s", decision.remedy)
+    rate = asked(f"a rate of {NUMBER} bit/s", decision.remedy)
+    memory = asked(f"{NUMBER} bytes of memory", decision.remedy)
+    rows = [catalogue.find(r, situation.bit_error_rate, situation.guard) for r in decision.reasons]
+    smallest = min(row.num_bits for row in rows)
+    named = [row.num_bits for row in rows if f"({row.recipe})" in decision.remedy]
+    assert named == [smallest]
+    assert (budget is not None) == (situation.link.time_s(smallest) > situation.latency_s)
+    assert (memory is not None) == (smallest / 8 > situation.memory_bytes)
+    roomy = {} if memory is None else {"memory_bytes": memory}
+    if budget is not None:
+        assert f"(now {situation.latency_s:.3g} s)" in decision.remedy
+        left = situation.latency_s - situation.delay_s
+        assert (rate is None) == (left <= 0) == ("the delay alone takes" in decision.remedy)
+    if budget is None or budget <= 10:
+        patient = {} if budget is None else {"latency_s": budget}
+        assert choose(replace(situation, **roomy, **patient), catalogue).fits
+    if rate is not None and rate <= 1e12 and situation.latency_s - situation.delay_s > 1e-9:
+        faster = {"bandwidth_hz": rate / 100, "spectral_efficiency_bps_hz": 100.0}
+        assume(1e3 <= rate / 100 <= 1e10)
+        assert choose(replace(situation, **roomy, **faster), catalogue).fits
+
+
+def test_the_remedy_names_what_is_there_and_what_is_needed():
+    rows = [Measurement(Recipe("resnet-digits", 1), 0.0, "none", 80_000, 1, 0.9, 0.8, 1.0, 9, 1)]
+    poor = Situation(
+        bandwidth_hz=1e5,
+        spectral_efficiency_bps_hz=1.0,
+        latency_s=0.1,
+        delay_s=0.05,
+        memory_bytes=2e3,
+        bit_error_rate=0.0,
+        guard="none",
+    )
+    decision = choose(poor, Catalogue(rows))
+    assert (decision.recipe, decision.fits, decision.binding) == (None, False, "latency")
+    assert decision.remedy == (
+        "Even the smallest sub-model (resnet-digits · exit 1 · keep 100 % · 32 bit) needs "
+        "a latency budget of 0.851 s (now 0.1 s), or a rate of 1.61e+06 bit/s (now 1e+05 bit/s), "
+        "and 10,000 bytes of memory (now 2,000)."
+    )
+
+
+# By hand
+
+
+@given(situations(recipe=st.none()), st.data())
+def test_a_recipe_asked_for_by_hand_is_judged_alone(situation, data):
+    catalogue = load_catalogue(situation.root)
+    recipes = sorted({row.recipe for row in catalogue.rows})
+    asked_for = data.draw(st.sampled_from(recipes))
+    decision = choose(replace(situation, recipe=asked_for), catalogue)
+    row = catalogue.find(asked_for, situation.bit_error_rate, situation.guard)
+    assert (decision.recipe, decision.expected) == (asked_for, row)
+    assert decision.fits == fits(situation, row)
+    if not decision.fits:
+        assert decision.binding == broken_limit(situation, row.num_bits)
+    assert asked_for not in decision.reasons
+
+
+def test_a_recipe_that_was_never_measured_has_no_expectation():
+    recipe = Recipe("resnet-digits", 2, 0.123, 5)
+    decision = choose(Situation(recipe=recipe), load_catalogue("resnet-digits"))
+    assert (decision.recipe, decision.expected) == (recipe, None)
+
+
+def test_a_catalogue_of_another_root_is_refused():
+    with pytest.raises(
+        ValueError, match=r"catalogue must hold .+'vgg-digits'; it holds none. Make"
+    ):
+        choose(Situation(root="vgg-digits"), load_catalogue("resnet-digits"))
+
+
+def test_every_field_is_covered_here():
+    named = {"root", "guard", "seed", "application", "recipe", *NUMBERS}
+    assert {item.name for item in fields(Situation)} == named

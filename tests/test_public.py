@@ -1,0 +1,90 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+import insitu_widgets
+
+#: Architecture's public names, less the three-tier library, which is still to come.
+STABLE = [
+    *("ROOTS", "load_root", "load_data", "Recipe", "derive", "pack", "unpack", "transmit", "Link"),
+    *("Situation", "choose", "accuracy", "sweep", "required_rate_bps", "Explorer", "dashboard"),
+]
+CHEAP = [
+    "from insitu_widgets import Recipe, Situation, choose, load_catalogue, ROOTS, PRESETS",
+    "from insitu_widgets import Catalogue, Measurement, Decision, Estimate, Link",
+    "from insitu_widgets import required_rate_bps, LARGE_MODELS, REFERENCE_RATES",
+    "from insitu_widgets.air import channel, rates",
+    "from insitu_widgets.explorer import figures, state, dashboard, panels",
+    "from insitu_widgets.network import catalogue, situation",
+]
+
+
+def modules_after(*lines):
+    """The modules that a fresh interpreter has loaded after these lines, which must be silent."""
+    code = "\n".join([*lines, "import json, sys; print(json.dumps(sorted(sys.modules)))"])
+    command = [sys.executable, "-W", "error", "-c", code]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    return {name.partition(".")[0] for name in json.loads(done.stdout)}
+
+
+@pytest.mark.parametrize("name", STABLE)
+def test_every_stable_name_is_there(name):
+    assert name in insitu_widgets.__all__
+    thing = getattr(insitu_widgets, name)
+    assert getattr(thing, "__name__", name) == name
+
+
+def test_every_name_it_promises_is_there_with_a_docstring():
+    for name in insitu_widgets.__all__:
+        thing = getattr(insitu_widgets, name)
+        if callable(thing):
+            assert thing.__doc__, name
+            assert thing.__module__.startswith("insitu_widgets."), name
+
+
+def test_the_list_of_names_is_the_one_list():
+    assert set(insitu_widgets._PLACE) == set(insitu_widgets.__all__)
+    assert dir(insitu_widgets) == sorted(insitu_widgets.__all__)
+    assert len(insitu_widgets.__all__) == len(set(insitu_widgets.__all__))
+
+
+def test_another_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="module 'insitu_widgets' has no attribute 'Resnet'"):
+        _ = insitu_widgets.Resnet
+    assert not hasattr(insitu_widgets, "nothing_of_the_sort")
+
+
+def test_importing_the_package_loads_nothing_foreign():
+    loaded = modules_after("import insitu_widgets")
+    assert not loaded & {"torch", "numpy", "ipywidgets", "plotly", "sklearn"}
+
+
+def test_the_cheap_tier_needs_no_torch():
+    """All of it in one interpreter, used and not only imported."""
+    used = [
+        "situation = Situation(bandwidth_hz=1e6)",
+        "decision = choose(situation, load_catalogue('resnet-digits'))",
+        "assert decision.fits and decision.recipe == Recipe.parse(str(decision.recipe))",
+        "assert situation.link.time_s(decision.expected.num_bits) <= situation.latency_s",
+        "assert Estimate(1, 2).low < required_rate_bps(1e6, 0.5, 1.0)",
+        "assert state.Explorer(situation, measuring=False).decision == decision",
+    ]
+    loaded = modules_after(*CHEAP, *used)
+    assert not loaded & {"torch", "torchvision", "safetensors", "sklearn", "distributed", "dask"}
+
+
+def test_the_measured_tier_needs_no_widget_and_prints_nothing():
+    """Nor does it where torchvision's compiled operators are missing, as with many a CPU torch."""
+    loaded = modules_after(
+        "from insitu_widgets import load_root, load_data, derive, pack, unpack, transmit, Link",
+        "from insitu_widgets import Recipe, accuracy, sweep",
+        "packet = pack(derive(load_root('vgg-digits'), Recipe('vgg-digits', 1, 0.5, 4)))",
+        "model, _ = unpack(transmit(packet, Link(1e6, bit_error_rate=1e-3), 0))",
+        "assert next(accuracy(model, load_data('digits', limit=10))).seen == 10",
+    )
+    assert "torch" in loaded
+    assert not loaded & {"ipywidgets", "traitlets", "anywidget", "plotly", "IPython", "sklearn"}
+    assert not loaded & {"dask", "distributed"}

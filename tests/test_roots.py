@@ -1,0 +1,233 @@
+import copy
+from importlib.resources import files
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from insitu_widgets import ROOTS, Root, load_root
+from insitu_widgets.model_card import _exit_parameters, exit_accuracies
+from insitu_widgets.roots import ARCHITECTURES, assign, is_weight, skeleton
+
+WEIGHTS = files("insitu_widgets") / "weights"
+FAMILIES = {
+    "resnet": {"BasicBlock"},
+    "vgg": {"Conv2d", "BatchNorm2d", "MaxPool2d"},
+    "vit": {"EncoderBlock"},
+}
+
+
+# The shipped roots
+
+
+def test_the_three_families_are_shipped():
+    assert list(ROOTS) == ["resnet-digits", "vgg-digits", "vit-digits"] == list(ARCHITECTURES)[:3]
+    assert [card.family for card in ROOTS.values()] == list(FAMILIES)
+
+
+def test_a_root_is_ready_to_answer(root):
+    assert root.name in ROOTS
+    assert not root.training
+    for tensor in [*root.parameters(), *root.buffers()]:
+        assert tensor.dtype == torch.float32
+        assert not tensor.requires_grad
+        assert tensor.device.type == "cpu"
+        assert tensor.isfinite().all()
+
+
+def test_it_is_built_of_torchvisions_own_classes(root):
+    classes = {type(module) for module in root.blocks.modules()}
+    assert FAMILIES[ROOTS[root.name].family] <= {each.__name__ for each in classes}
+    assert all(each.__module__.startswith(("torch.", "torchvision.")) for each in classes)
+
+
+def test_its_sizes_are_those_of_its_card(root):
+    card = ROOTS[root.name]
+    assert root.num_parameters == sum(p.numel() for p in root.parameters()) == card.parameters
+    assert 200_000 <= root.num_parameters <= 1_000_000
+    assert root.num_exits == len(root.blocks) == len(root.heads) == card.num_exits == 6
+    assert list(card.exit_parameters) == sorted(set(card.exit_parameters))
+
+
+def test_its_accuracies_are_those_of_its_card(root, digits):
+    assert exit_accuracies(root, digits) == list(ROOTS[root.name].accuracy)
+
+
+def test_its_last_exit_is_as_good_as_promised():
+    promised = {"resnet-digits": 0.98, "vgg-digits": 0.98, "vit-digits": 0.96}
+    for name, least in promised.items():
+        assert ROOTS[name].accuracy[-1] >= least
+
+
+def test_the_weights_are_safetensors_under_six_megabytes():
+    paths = [path for path in WEIGHTS.iterdir() if path.name.endswith(".safetensors")]
+    assert {path.name.removesuffix(".safetensors") for path in paths} == set(ROOTS)
+    assert sum(len(path.read_bytes()) for path in paths) < 6e6
+
+
+def test_loading_gives_the_files_own_tensors(root):
+    stored = load_file(str(WEIGHTS / f"{root.name}.safetensors"))
+    loaded = dict(root.named_parameters()) | dict(root.named_buffers())
+    assert loaded.keys() == stored.keys()
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in stored.items())
+
+
+def test_two_loads_share_nothing_that_can_be_written():
+    first, second = load_root("vgg-digits"), load_root("vgg-digits")
+    before = second.heads[0][2].weight.clone()
+    first.heads[0][2].weight.zero_()
+    assert torch.equal(second.heads[0][2].weight, before)
+
+
+def test_all_exits_from_one_pass_equal_separate_calls(root, few):
+    together = root.exits(few.images)
+    assert len(together) == root.num_exits
+    for exit_, logits in enumerate(together, 1):
+        assert logits.shape == (len(few), 10)
+        assert torch.equal(logits, root(few.images, exit=exit_)), exit_
+    assert torch.equal(together[-1], root(few.images))
+
+
+@pytest.mark.parametrize("exit_", [0, 7, -1, 2.0, True, "2"])
+def test_an_exit_that_it_lacks_is_refused(root, few, exit_):
+    with pytest.raises(ValueError, match=r"^exit must be a whole number from 1 to 6; got .+ Give"):
+        root(few.images, exit=exit_)
+
+
+@pytest.mark.parametrize("name", ["resnet18-cifar100", "", None])
+def test_a_root_that_is_not_shipped_is_refused(name):
+    with pytest.raises(ValueError, match=r"^root must be one of resnet-digits, .+; got .+ Choose"):
+        load_root(name)
+
+
+def test_a_skeleton_is_a_root_without_weights(root):
+    bare = skeleton(root.name)
+    shapes = {name: (p.shape, p.dtype) for name, p in bare.named_parameters()}
+    assert shapes == {name: (p.shape, p.dtype) for name, p in root.named_parameters()}
+    assert {p.device.type for p in bare.parameters()} == {"meta"}
+
+
+# The roots of CIFAR-100's size
+
+
+@pytest.mark.parametrize(
+    ("name", "exits", "parameters"),
+    [("resnet18", 8, 11_959_648), ("vgg16", 5, 4_751_332), ("vit", 6, 3_097_176)],
+)
+def test_the_larger_roots_have_their_exits_and_sizes(name, exits, parameters):
+    root = ARCHITECTURES[f"{name}-cifar100"]().eval()
+    assert (root.num_exits, root.num_parameters) == (exits, parameters)
+    with torch.inference_mode():
+        logits = root.exits(torch.zeros(2, 3, 32, 32))
+    assert [each.shape for each in logits] == [(2, 100)] * exits
+    sizes = _exit_parameters(root)
+    assert sizes == sorted(set(sizes))
+
+
+def test_the_last_exit_of_the_resnet_is_torchvisions_network():
+    """Stem, blocks and last head: 11,220,132 parameters, with a 3×3 stem and 100 classes."""
+    assert _exit_parameters(skeleton("resnet18-cifar100"))[-1] == 11_220_132
+
+
+def test_the_three_fit_forty_megabytes_in_half_precision():
+    names = [name for name in ARCHITECTURES if name.endswith("-cifar100")]
+    tensors = [(n, t) for name in names for n, t in skeleton(name).state_dict().items()]
+    size = sum(t.numel() * (2 if is_weight(n, t) else 4) for n, t in tensors)
+    assert size < 39.9e6  # and the files' headers
+
+
+# A user's own
+
+
+def parts():
+    stem = nn.Linear(4, 3)
+    return stem, [nn.ReLU(), nn.Linear(3, 3)], [nn.Linear(3, 2), nn.Linear(3, 2)]
+
+
+def test_a_wrapped_network_computes_what_its_parts_compute():
+    stem, blocks, heads = parts()
+    root = Root.wrap("mine", stem, blocks, heads)
+    x = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        first = blocks[0](stem(x))
+        assert torch.equal(root(x, exit=1), heads[0](first))
+        assert torch.equal(root(x), heads[1](blocks[1](first)))
+
+
+def test_wrapping_leaves_the_originals_alone():
+    stem, blocks, heads = parts()
+    stem.double().train()
+    originals = copy.deepcopy(stem.state_dict())
+    root = Root.wrap("mine", stem, blocks, heads)
+    root.stem.weight.zero_()
+    assert root.stem.weight.dtype == torch.float32
+    assert not root.training
+    assert stem.training
+    assert stem.weight.requires_grad
+    assert all(torch.equal(stem.state_dict()[name], t) for name, t in originals.items())
+
+
+def test_wrapping_drops_the_counters_of_training():
+    root = Root.wrap("mine", nn.BatchNorm1d(4), [nn.Identity()], [nn.Linear(4, 2)])
+    assert sorted(name for name, _ in root.named_buffers()) == [
+        "stem.running_mean",
+        "stem.running_var",
+    ]
+
+
+@pytest.mark.parametrize(("blocks", "heads"), [(0, 0), (1, 0), (0, 1), (2, 1), (1, 2)])
+def test_one_head_for_each_block(blocks, heads):
+    with pytest.raises(ValueError, match=rf"^heads: .+ got {blocks} blocks and {heads} heads. Add"):
+        Root.wrap(
+            "mine",
+            nn.Identity(),
+            [nn.Identity() for _ in range(blocks)],
+            [nn.Identity() for _ in range(heads)],
+        )
+
+
+# Tensors
+
+
+def test_only_matrices_and_kernels_are_weights():
+    module = nn.ModuleDict(
+        {
+            "conv": nn.Conv2d(2, 3, 3),
+            "linear": nn.Linear(2, 3),
+            "attention": nn.MultiheadAttention(4, 2),
+            "norm": nn.BatchNorm2d(3),
+            "layer_norm": nn.LayerNorm(4),
+        }
+    )
+    weights = {name for name, p in module.named_parameters() if is_weight(name, p)}
+    assert weights == {
+        "conv.weight",
+        "linear.weight",
+        "attention.in_proj_weight",
+        "attention.out_proj.weight",
+    }
+    assert not is_weight("class_token", torch.zeros(1, 1, 4))
+
+
+def test_tensors_that_do_not_fit_are_refused():
+    good = {"weight": torch.zeros(3, 2), "bias": torch.zeros(3)}
+    for bad in (
+        {"weight": good["weight"]},
+        good | {"more": torch.zeros(1)},
+        good | {"bias": torch.zeros(4)},
+    ):
+        with pytest.raises(ValueError, match=r"^tensors: they do not fit the network"):
+            assign(nn.Linear(2, 3), bad)
+
+
+def test_tensors_are_assigned_without_a_copy():
+    with torch.device("meta"):
+        module = nn.BatchNorm1d(3)
+    module.num_batches_tracked = None
+    names = ("weight", "bias", "running_mean", "running_var")
+    tensors = {name: torch.full((3,), float(i)) for i, name in enumerate(names)}
+    assign(module, tensors)
+    for name, tensor in tensors.items():
+        assert getattr(module, name).data_ptr() == tensor.data_ptr()
+    assert {name for name, _ in module.named_parameters()} == {"weight", "bias"}
