@@ -17,7 +17,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 #: The shipped roots, in the order in which they are offered.
-NAMES = ("resnet-digits", "vgg-digits", "vit-digits")
+NAMES = (
+    "resnet-digits",
+    "vgg-digits",
+    "vit-digits",
+    "resnet18-cifar100",
+    "vgg16-cifar100",
+    "vit-cifar100",
+)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
-"""Image sets: the embedded handwritten digits, or a user's own arrays."""
+"""Image sets: the embedded handwritten digits, CIFAR-100, or a user's own arrays."""
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,10 +11,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from insitu_widgets import cifar100
 from insitu_widgets.errors import in_range, one_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
+
+NAMES = ("digits", "cifar100")
 
 #: Split of the digits: the first 1,000 scans train, the last 797 test. The file is ordered by
 #: writer group, so the test images come from other hands than most of the training images.
@@ -84,8 +90,10 @@ def load_data(name: str, split: str = "test", limit: int | None = None) -> Image
     name
         ``"digits"``: 8×8 grey scans of handwritten digits (E. Alpaydin and C. Kaynak, UCI, 1998),
         from the file that scikit-learn ships; nothing is downloaded.
+        ``"cifar100"``: 32×32 colour photographs of 100 kinds of things (A. Krizhevsky, 2009),
+        from the folder that ``INSITU_DATA`` names or the user's cache, else downloaded into it.
     split
-        ``"train"`` (1,000 images) or ``"test"`` (797).
+        ``"train"`` (1,000 digits or 50,000 photographs) or ``"test"`` (797 or 10,000).
     limit
         At most so many images, balanced over the classes; ``None`` for all.
 
@@ -98,9 +106,21 @@ def load_data(name: str, split: str = "test", limit: int | None = None) -> Image
     ------
     ValueError
         For an unknown name or split, or a limit out of range.
+    DataError
+        If the images' file is damaged, or there is none and it cannot be fetched.
     """
-    one_of("name", name, ("digits",))
+    one_of("name", name, NAMES)
     one_of("split", split, ("train", "test"))
+    return _digits(split, limit) if name == "digits" else _cifar100(split, limit)
+
+
+def has_data(name: str) -> bool:
+    """Whether :func:`load_data` needs no download for this image set."""
+    one_of("name", name, NAMES)
+    return name == "digits" or cifar100.find() is not None
+
+
+def _digits(split: str, limit: int | None) -> ImageSet:
     pixels, labels = _read_digits()
     part = slice(None, DIGITS_TRAIN) if split == "train" else slice(DIGITS_TRAIN, None)
     images = (pixels[part] / 16.0 - DIGITS_MEAN) / DIGITS_STD
@@ -113,6 +133,16 @@ def load_data(name: str, split: str = "test", limit: int | None = None) -> Image
         return whole
     in_range("limit", limit, 1, len(whole), "images")
     return whole.take(balanced(whole.labels, limit))
+
+
+def _cifar100(split: str, limit: int | None) -> ImageSet:
+    pixels, codes, classes = cifar100.read(split)
+    labels = torch.from_numpy(codes.astype(np.int64))
+    if limit is not None:
+        in_range("limit", limit, 1, len(labels), "images")
+        index = balanced(labels, limit)
+        pixels, labels = pixels[index.numpy()], labels[index]
+    return ImageSet(torch.from_numpy(cifar100.normalise(pixels)), labels, classes)
 
 
 def balanced(labels: Tensor, limit: int) -> Tensor:
@@ -133,3 +163,19 @@ def _read_digits() -> tuple[np.ndarray, np.ndarray]:
     path = Path(spec.submodule_search_locations[0]) / "datasets" / "data" / "digits.csv.gz"
     table = np.loadtxt(path, delimiter=",", dtype=np.float64)
     return table[:, :-1], table[:, -1]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Fetch an image set ahead of its use: ``python -m insitu_widgets.data cifar100``."""
+    parser = argparse.ArgumentParser(prog="python -m insitu_widgets.data", description=main.__doc__)
+    parser.add_argument("name", choices=NAMES, help="which image set")
+    name = parser.parse_args(arguments).name
+    try:
+        sizes = [len(load_data(name, split)) for split in ("train", "test")]
+    except cifar100.DataError as fault:
+        parser.exit(1, f"{fault}\n")
+    print(f"{name}: {sizes[0]:,} training and {sizes[1]:,} test images", cifar100.find() or "")
+
+
+if __name__ == "__main__":
+    main()

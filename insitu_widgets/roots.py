@@ -19,6 +19,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from insitu_widgets.cards import ROOTS
 from insitu_widgets.errors import in_range, one_of
 
 try:
@@ -31,7 +32,7 @@ except RuntimeError:
             f"torchvision::{_operator}",
             "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
         )
-from torchvision.models import VisionTransformer
+from torchvision.models import VisionTransformer, resnet18
 from torchvision.models.resnet import BasicBlock, conv1x1
 from torchvision.models.vgg import make_layers
 
@@ -146,7 +147,7 @@ def assign(module: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
     return module
 
 
-def _pooled_head(channels: int, classes: int = 10) -> nn.Module:
+def _pooled_head(channels: int, classes: int = 10) -> nn.Sequential:
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes))
 
 
@@ -181,7 +182,7 @@ def _vgg_digits() -> Root:
 class PatchTokens(nn.Module):
     """A ViT's stem: patches, class token, position embedding: ``[N, C, H, W]`` to ``[N, T, D]``."""
 
-    def __init__(self, vit: VisionTransformer, projection: nn.Conv2d) -> None:
+    def __init__(self, vit: VisionTransformer, projection: nn.Module) -> None:
         super().__init__()
         self.projection = projection
         self.class_token = vit.class_token
@@ -223,11 +224,87 @@ def _vit_digits() -> Root:
     return Root("vit-digits", stem, vit.encoder.layers, heads)
 
 
+def _convolution(before: int, after: int, stride: int = 1) -> list[nn.Module]:
+    kernel = nn.Conv2d(before, after, 3, stride, padding=1, bias=False)
+    return [kernel, nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
+
+
+def _convolutional_head(channels: int, *widths: int, classes: int = 100) -> nn.Module:
+    # An early feature is large and knows little. Each grouped convolution halves its sides, so that
+    # what is pooled has seen as much of the image as a later block has, for few parameters. (Groups
+    # of eight channels, because oneDNN is slow with single ones in bfloat16.)
+    layers: list[nn.Module] = []
+    for before, after in zip((channels, *widths), widths, strict=False):
+        layers += [
+            nn.Conv2d(before, before, 3, 2, padding=1, groups=before // 8, bias=False),
+            nn.Conv2d(before, after, 1, bias=False),
+            nn.BatchNorm2d(after),
+            nn.ReLU(inplace=True),
+        ]
+    return nn.Sequential(*layers, *_pooled_head(widths[-1], classes))
+
+
+def _resnet18_cifar100() -> Root:
+    net = resnet18(num_classes=100, zero_init_residual=True)
+    # For 32×32 images: a 3×3 stem instead of the 7×7 one; the max pooling after it stays.
+    stem = nn.Sequential(*_convolution(3, 64), nn.MaxPool2d(2))
+    blocks: list[nn.Module] = [*net.layer1, *net.layer2, *net.layer3, *net.layer4]
+    heads = [
+        *(_convolutional_head(64, 128, 256) for _ in net.layer1),
+        *(_convolutional_head(128, 256, 256) for _ in net.layer2),
+        *(_convolutional_head(256, 256) for _ in net.layer3),
+        *(_pooled_head(512, 100) for _ in net.layer4),
+    ]
+    return Root("resnet18-cifar100", stem, blocks, heads)
+
+
+def _vgg16_cifar100() -> Root:
+    # VGG-16's thirteen convolutions in five stages, the later ones narrowed from 256, 512 and 512
+    # to 176, 256 and 256 channels, and one linear layer for its three.
+    stages = ((64, 64), (128, 128), (176, 176, 176), (256, 256, 256), (256, 256, 256))
+    plan: list[str | int] = [entry for stage in stages for entry in (*stage, "M")]
+    layers = list(make_layers(plan, batch_norm=True))
+    ends = [i + 1 for i, layer in enumerate(layers) if isinstance(layer, nn.MaxPool2d)]
+    blocks = [nn.Sequential(*layers[a:b]) for a, b in zip([0, *ends], ends, strict=False)]
+    heads = [
+        _convolutional_head(64, 128, 256),
+        _convolutional_head(128, 256, 256),
+        _convolutional_head(176, 256),
+        _pooled_head(256, 100),
+        _pooled_head(256, 100),
+    ]
+    return Root("vgg16-cifar100", nn.Identity(), blocks, heads)
+
+
+def _vit_cifar100() -> Root:
+    width, depth = 192, 6
+    vit = VisionTransformer(
+        image_size=32,
+        patch_size=4,
+        num_layers=depth,
+        num_heads=4,
+        hidden_dim=width,
+        mlp_dim=4 * width,
+        num_classes=100,
+    )
+    # A convolutional stem to 8×8 patches: from 50,000 images a ViT learns little without one.
+    projection = nn.Sequential(
+        *_convolution(3, 64),
+        *_convolution(64, 128, stride=2),
+        nn.Conv2d(128, width, 3, stride=2, padding=1),
+    )
+    heads = [TokenHead(width, 100) for _ in range(depth)]
+    return Root("vit-cifar100", PatchTokens(vit, projection), vit.encoder.layers, heads)
+
+
 #: Root name -> a function that builds its architecture with fresh weights.
 ARCHITECTURES: Mapping[str, Callable[[], Root]] = {
     "resnet-digits": _resnet_digits,
     "vgg-digits": _vgg_digits,
     "vit-digits": _vit_digits,
+    "resnet18-cifar100": _resnet18_cifar100,
+    "vgg16-cifar100": _vgg16_cifar100,
+    "vit-cifar100": _vit_cifar100,
 }
 
 
@@ -257,7 +334,10 @@ def load_root(name: str) -> Root:
     ValueError
         If there is no root of that name.
     """
+    one_of("root", name, ROOTS)
     root = copy.deepcopy(skeleton(name))
     with as_file(files("insitu_widgets") / "weights" / f"{name}.safetensors") as path:
-        assign(root, load_file(path))
+        tensors = load_file(path)
+    # Some files hold the weights in half precision; what is float32 already stays mapped.
+    assign(root, {name: tensor.float() for name, tensor in tensors.items()})
     return root

@@ -2,93 +2,58 @@
 
 Every exit is trained at once: label-smoothed cross-entropy, and distillation from the last exit
 (self-distillation: Zhang et al., "Be Your Own Teacher", ICCV 2019). What is shipped is the
-exponential moving average of the weights. The test images are looked at once, at the end.
+exponential moving average of the weights, trained on all the training images; decisions are made
+on held-out training images (``--holdout``), and the test images are looked at once, at the end.
+
+A training that is killed goes on after its last whole epoch when the same command is given again.
+It runs on a GPU where there is one.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
-import hashlib
-import json
-import platform
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from insitu_widgets.data import ImageSet, load_data
+from insitu_widgets.augment import augment, cutmix
+from insitu_widgets.checkpoint import Checkpoint, Stateful
+from insitu_widgets.cifar100 import cache_folder
+from insitu_widgets.data import ImageSet, balanced, load_data
 from insitu_widgets.errors import in_range
+from insitu_widgets.model_card import exit_accuracies, write_card, write_model_card
+from insitu_widgets.plans import PLANS, Plan, has_bfloat16
 from insitu_widgets.roots import ARCHITECTURES, Root
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 WEIGHTS = Path(__file__).parent / "weights"
+#: Training images of each set that ``--holdout`` keeps for decisions.
+HELD_OUT = {"digits": 200, "cifar100": 5_000}
+#: A checkpoint is written after an epoch, but no sooner than this after the last one.
+CHECKPOINT_EVERY_S = 10.0
 
 
-@dataclass(frozen=True)
-class Plan:
-    """Hyper-parameters of one root's training."""
+def exits_loss(logits: Sequence[Tensor], targets: Tensor, plan: Plan) -> Tensor:
+    """Cross-entropy of every exit, and what the earlier learn from the last; later weigh more.
 
-    epochs: int
-    peak_rate: float
-    batch: int = 100
-    first_exit: float = 0.1  # weight of the first exit's loss; the last one's is 1
-    weight_decay: float = 0.05
-    label_smoothing: float = 0.1
-    distillation: float = 1.0
-    temperature: float = 2.0
-    average: float = 0.99
-    rotation_deg: float = 12.0
-    zoom: float = 0.12
-    shear: float = 0.15
-    shift_px: float = 0.8
-
-
-PLANS = {
-    "resnet-digits": Plan(epochs=200, peak_rate=4e-3),
-    "vgg-digits": Plan(epochs=250, peak_rate=4e-3),
-    "vit-digits": Plan(epochs=170, peak_rate=2e-3),
-}
-
-
-def warp(images: Tensor, plan: Plan, random: torch.Generator) -> Tensor:
-    """Rotate, zoom, shear and shift each image ``[N, C, H, W]`` at random, by bilinear sampling."""
-    count, _, height, _ = images.shape
-
-    def uniform(limit: float) -> Tensor:
-        return (torch.rand(count, generator=random) * 2 - 1) * limit
-
-    angle = uniform(plan.rotation_deg * torch.pi / 180)
-    zoom_x, zoom_y, shear = 1 + uniform(plan.zoom), 1 + uniform(plan.zoom), uniform(plan.shear)
-    shift = 2 * plan.shift_px / height
-    rows = torch.stack(
-        [
-            torch.stack([angle.cos() * zoom_x, shear - angle.sin(), uniform(shift)], dim=1),
-            torch.stack([angle.sin(), angle.cos() * zoom_y, uniform(shift)], dim=1),
-        ],
-        dim=1,
-    )
-    grid = functional.affine_grid(rows, list(images.shape), align_corners=False)
-    return functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
-
-
-def exits_loss(logits: Sequence[Tensor], labels: Tensor, plan: Plan) -> Tensor:
-    """Cross-entropy of every exit, and what the earlier learn from the last; later weigh more."""
+    ``targets`` are labels ``[N]``, or probabilities ``[N, classes]`` where images were mixed.
+    """
     last = functional.log_softmax(logits[-1].detach() / plan.temperature, dim=1)
     weights = torch.linspace(plan.first_exit, 1.0, len(logits))
-    loss = torch.zeros(())
+    loss = torch.zeros((), device=last.device)
     for weight, exit_logits in zip(weights, logits, strict=True):
         loss = loss + weight * functional.cross_entropy(
-            exit_logits, labels, label_smoothing=plan.label_smoothing
+            exit_logits, targets, label_smoothing=plan.label_smoothing
         )
         if exit_logits is not logits[-1]:
             soft = functional.log_softmax(exit_logits / plan.temperature, dim=1)
@@ -98,121 +63,143 @@ def exits_loss(logits: Sequence[Tensor], labels: Tensor, plan: Plan) -> Tensor:
     return loss / weights.sum()
 
 
-def train(name: str, images: ImageSet, plan: Plan, seed: int = 0) -> Root:
-    """Train a fresh root on ``images``; a progress bar shows epoch, loss and time left."""
-    in_range("plan.batch", plan.batch, 1, len(images), "images")
-    random = torch.Generator().manual_seed(seed)
-    with torch.random.fork_rng(devices=[]):  # fresh weights come from the global generator
-        torch.manual_seed(seed)
-        root = ARCHITECTURES[name]().train()
-    average = AveragedModel(root, multi_avg_fn=get_ema_multi_avg_fn(plan.average), use_buffers=True)
-    steps = plan.epochs * (len(images) // plan.batch)
+class _Training:
+    """One training under way: the root, its average, and what moves them."""
+
+    def __init__(self, name: str, images: ImageSet, plan: Plan, seed: int) -> None:
+        in_range("plan.batch", plan.batch, 1, len(images), "images")
+        self.random = torch.Generator().manual_seed(seed)
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.plan, self.classes = plan, len(images.classes)
+        self.images, self.labels = images.images.to(self.device), images.labels.to(self.device)
+        self.mixed_precision = plan.bfloat16 and has_bfloat16(self.device)
+        with torch.random.fork_rng(devices=[]):  # fresh weights come from the global generator
+            torch.manual_seed(seed)
+            self.root = ARCHITECTURES[name]().train().to(self.device)
+        if plan.bfloat16:
+            self.root = self.root.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = AveragedModel(
+            self.root, multi_avg_fn=get_ema_multi_avg_fn(plan.average), use_buffers=True
+        )
+        self.optimiser = _optimiser(self.root, plan)
+        self.steps_per_epoch = len(images) // plan.batch
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimiser,
+            plan.peak_rate,
+            total_steps=plan.epochs * self.steps_per_epoch,
+            pct_start=0.2,
+        )
+        self.parts: dict[str, Stateful] = {
+            "root": self.root,
+            "average": self.average,
+            "optimiser": self.optimiser,
+            "schedule": self.schedule,
+        }
+
+    def epoch(self, number: int, bar: tqdm[Any]) -> tuple[float, float]:
+        """One pass over the images: mean loss, and the last exit's accuracy as it learnt."""
+        order = torch.randperm(len(self.labels), generator=self.random)
+        small = number < self.plan.small_epochs * self.plan.epochs
+        losses, correct = [], torch.zeros((), device=self.device)
+        for index in order.split(self.plan.batch)[: self.steps_per_epoch]:
+            index = index.to(self.device)  # noqa: PLW2901
+            loss, logits = self._step(self.images[index], self.labels[index], small=small)
+            losses.append(loss)
+            correct += (logits.argmax(1) == self.labels[index]).sum()
+            bar.update()
+        seen = self.steps_per_epoch * self.plan.batch
+        return float(torch.stack(losses).mean()), float(correct) / seen
+
+    def _step(self, images: Tensor, labels: Tensor, *, small: bool) -> tuple[Tensor, Tensor]:
+        plan, targets = self.plan, labels
+        batch = augment(images, plan, self.random)
+        if plan.mixed and float(torch.rand((), generator=self.random)) < plan.mixed:
+            probabilities = functional.one_hot(labels, self.classes).to(batch.dtype)
+            batch, targets = cutmix(batch, probabilities, self.random)
+        if small:
+            batch = functional.interpolate(
+                batch, (plan.small_px, plan.small_px), mode="bilinear", antialias=True
+            )
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed_precision):
+            logits = self.root.exits(batch)
+        logits = [exit_logits.float() for exit_logits in logits]
+        loss = exits_loss(logits, targets, plan)
+        self.optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.root.parameters(), plan.clip)
+        self.optimiser.step()
+        self.schedule.step()
+        self.average.update_parameters(self.root)
+        return loss.detach(), logits[-1].detach()
+
+
+def _optimiser(root: Root, plan: Plan) -> torch.optim.Optimizer:
     decayed = [p for p in root.parameters() if p.ndim > 1]
     free = [p for p in root.parameters() if p.ndim <= 1]
     groups: list[dict[str, Any]] = [{"params": decayed}, {"params": free, "weight_decay": 0.0}]
-    optimiser = torch.optim.AdamW(groups, lr=plan.peak_rate, weight_decay=plan.weight_decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, plan.peak_rate, total_steps=steps, pct_start=0.2
-    )
-    with tqdm(total=plan.epochs, desc=name, unit="epoch") as bar:
-        for _ in range(plan.epochs):
-            order = torch.randperm(len(images), generator=random)
-            for index in order.split(plan.batch)[: len(images) // plan.batch]:
-                batch = warp(images.images[index], plan, random)
-                loss = exits_loss(root.exits(batch), images.labels[index], plan)
-                optimiser.zero_grad()
-                loss.backward()
-                nn.utils.clip_grad_norm_(root.parameters(), 1.0)
-                optimiser.step()
-                schedule.step()
-                average.update_parameters(root)
-            bar.set_postfix(loss=f"{loss.item():.3f}")
-            bar.update()
-    trained = copy.deepcopy(average.module)
+    if plan.optimiser == "sgd":
+        return torch.optim.SGD(
+            groups,
+            lr=plan.peak_rate,
+            momentum=0.9,
+            nesterov=True,
+            weight_decay=plan.weight_decay,
+            fused=True,
+        )
+    return torch.optim.AdamW(groups, lr=plan.peak_rate, weight_decay=plan.weight_decay)
+
+
+def train(
+    name: str, images: ImageSet, plan: Plan, seed: int = 0, checkpoint: Checkpoint | None = None
+) -> Root:
+    """Train a fresh root on ``images``, or go on from the checkpoint.
+
+    A progress bar shows epoch, loss and time left; beside the checkpoint grows a log.
+    """
+    training = _Training(name, images, plan, seed)
+    done = checkpoint.restore(training.parts, training.random) if checkpoint else 0
+    before = checkpoint.seconds if checkpoint else 0.0
+    start = saved = time.perf_counter()
+    per_epoch = training.steps_per_epoch
+    with tqdm(
+        total=plan.epochs * per_epoch, initial=done * per_epoch, desc=name, unit="step"
+    ) as bar:
+        for epoch in range(done, plan.epochs):
+            began = time.perf_counter()
+            loss, accuracy = training.epoch(epoch, bar)
+            now = time.perf_counter()
+            line = f"epoch {epoch + 1}/{plan.epochs}"
+            bar.set_postfix(epoch=epoch + 1, loss=f"{loss:.3f}")
+            if checkpoint is None:
+                continue
+            _log(checkpoint, f"{line} loss {loss:.4f} batch accuracy {accuracy:.4f} "
+                             f"{now - began:.1f} s")  # fmt: skip
+            if now - saved >= CHECKPOINT_EVERY_S or epoch + 1 == plan.epochs:
+                checkpoint.save(epoch + 1, training.parts, training.random, before + now - start)
+                saved = now
+    trained = copy.deepcopy(training.average.module).to("cpu")
     assert isinstance(trained, Root)
+    trained = trained.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     return trained.eval().requires_grad_(requires_grad=False)
 
 
-@torch.inference_mode()
-def exit_accuracies(root: Root, images: ImageSet, batch: int = 500) -> list[float]:
-    """Accuracy of every exit on ``images``, in [0, 1]."""
-    correct = torch.zeros(root.num_exits)
-    for index in torch.arange(len(images)).split(batch):
-        for exit_index, logits in enumerate(root.exits(images.images[index])):
-            correct[exit_index] += (logits.argmax(1) == images.labels[index]).sum()
-    return [round(float(value) / len(images), 6) for value in correct]
+def _log(checkpoint: Checkpoint, line: str) -> None:
+    path = checkpoint.path.with_suffix(".log")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
 
 
-def _digest(images: ImageSet) -> str:
-    payload = images.images.numpy().tobytes() + images.labels.numpy().tobytes()
-    return hashlib.sha256(payload).hexdigest()
-
-
-def _exit_parameters(root: Root) -> list[int]:
-    def size(module: nn.Module) -> int:
-        return sum(parameter.numel() for parameter in module.parameters())
-
-    trunk, sizes = size(root.stem), []
-    for block, head in zip(root.blocks, root.heads, strict=True):
-        trunk += size(block)
-        sizes.append(trunk + size(head))
-    return sizes
-
-
-def write_card(root: Root, plan: Plan, seed: int, seconds: float, folder: Path) -> dict[str, Any]:
-    """Evaluate every exit on the test images; write ``<name>.json`` and ``<name>.safetensors``."""
-    train_set, test_set = load_data("digits", "train"), load_data("digits", "test")
-    card = {
-        "name": root.name,
-        "family": root.name.partition("-")[0],
-        "data": "digits",
-        "classes": len(test_set.classes),
-        "parameters": root.num_parameters,
-        "exit_parameters": _exit_parameters(root),
-        "accuracy": exit_accuracies(root, test_set),
-        "images": {"train": len(train_set), "test": len(test_set)},
-        "data_sha256": {"train": _digest(train_set), "test": _digest(test_set)},
-        "seed": seed,
-        "seconds": round(seconds, 1),
-        "device": f"CPU, {platform.machine()}, {torch.get_num_threads()} threads",
-        "torch": torch.__version__,
-        "plan": asdict(plan),
-    }
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file(root.state_dict(), folder / f"{root.name}.safetensors")
-    text = json.dumps(card, indent=2) + "\n"
-    (folder / f"{root.name}.json").write_text(text, encoding="utf-8")
-    return card
-
-
-def write_model_card(folder: Path) -> None:
-    """Write ``MODEL_CARD.md`` from the cards in ``folder``."""
-    lines = [
-        "# Model card",
-        "",
-        "Written by `python -m insitu_widgets.train`; do not edit. Every figure is read from the",
-        "training run named in its row; accuracies are top-1 on the test images.",
-        "",
-    ]
-    for path in sorted(folder.glob("*.json")):
-        card = json.loads(path.read_text(encoding="utf-8"))
-        plan, images = card["plan"], card["images"]
-        lines += [
-            f"## {card['name']}",
-            "",
-            f"- Data: {card['data']}, {images['train']} training and {images['test']} test images",
-            f"- SHA-256 of the test tensors: `{card['data_sha256']['test']}`",
-            f"- Training: {plan['epochs']} epochs, seed {card['seed']}, {card['seconds']:.0f} s",
-            f"- Machine: {card['device']}, torch {card['torch']}",
-            f"- Parameters: {card['parameters']:,} (all heads included), float32",
-            "",
-            "| exit | parameters when cut there | accuracy |",
-            "|---|---|---|",
-        ]
-        rows = zip(card["exit_parameters"], card["accuracy"], strict=True)
-        lines += [f"| {i} | {size:,} | {acc:.2%} |" for i, (size, acc) in enumerate(rows, 1)]
-        lines.append("")
-    (folder / "MODEL_CARD.md").write_text("\n".join(lines), encoding="utf-8")
+def hold_out(images: ImageSet, data: str) -> tuple[ImageSet, ImageSet]:
+    """Divide training images: those to train on, and those that decisions are made on."""
+    count = HELD_OUT[data]
+    if data == "digits":  # they lie by writer: the last ones are other hands
+        kept, held = torch.arange(len(images)).split([len(images) - count, count])
+    else:  # by chance, always the same, every class as often as any other
+        shuffled = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
+        held = shuffled[balanced(images.labels[shuffled], count)].sort().values
+        kept = torch.tensor(sorted(set(range(len(images))) - set(held.tolist())))
+    return images.take(kept), images.take(held)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -220,28 +207,39 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m insitu_widgets.train", description=__doc__)
     parser.add_argument("root", choices=PLANS, help="which root to train")
     parser.add_argument("--seed", type=int, default=0, help="seed of weights, order, warping (0)")
-    parser.add_argument("--epochs", type=int, help="instead of the plan's (a quick try)")
+    parser.add_argument("--epochs", type=int, help="instead of the plan's (longer, or a quick try)")
     parser.add_argument("--out", type=Path, default=WEIGHTS, help="folder for weights and card")
+    parser.add_argument(
+        "--checkpoints",
+        type=Path,
+        default=cache_folder() / "checkpoints",
+        help="folder for checkpoint and log (%(default)s)",
+    )
     parser.add_argument(
         "--holdout",
         action="store_true",
-        help="train on the first 800 images, report on the other 200, write nothing",
+        help="keep some training images back (200 digits, 5,000 photographs), report on these, "
+        "write nothing",
     )
     options = parser.parse_args(arguments)
     plan = PLANS[options.root]
     if options.epochs is not None:
-        in_range("--epochs", options.epochs, 1, 10_000)
-        plan = Plan(**{**asdict(plan), "epochs": options.epochs})
-    images = load_data("digits", "train")
+        plan = replace(plan, epochs=in_range("--epochs", options.epochs, 1, 10_000))
+    data = options.root.rpartition("-")[2]
+    images = held = load_data(data, "train")
     if options.holdout:
-        root = train(options.root, images.take(torch.arange(800)), plan, options.seed)
-        print(*(f"{a:.1%}" for a in exit_accuracies(root, images.take(torch.arange(800, 1000)))))
-        return
-    start = time.perf_counter()
-    root = train(options.root, images, plan, options.seed)
-    card = write_card(root, plan, options.seed, time.perf_counter() - start, options.out)
-    write_model_card(options.out)
-    print(f"{card['name']}: accuracy by exit", *(f"{a:.2%}" for a in card["accuracy"]))
+        images, held = hold_out(images, data)
+    run = f"{options.root}-holdout" if options.holdout else options.root
+    settings = f"{asdict(plan)}, seed {options.seed}, {len(images)} images"
+    checkpoint = Checkpoint(options.checkpoints / f"{run}.pt", settings)
+    root = train(options.root, images, plan, options.seed, checkpoint)
+    if options.holdout:
+        print(*(f"{a:.1%}" for a in exit_accuracies(root, held)))
+    else:
+        card = write_card(root, plan, options.seed, checkpoint.seconds, options.out)
+        write_model_card(options.out)
+        print(f"{card['name']}: accuracy by exit", *(f"{a:.2%}" for a in card["accuracy"]))
+    checkpoint.remove()
 
 
 if __name__ == "__main__":

@@ -11,7 +11,10 @@ import insitu_widgets
 
 PACKAGE = Path(insitu_widgets.__file__).parent
 FLOORS = ["levels", "air", "network", "explorer"]
-BESIDE_ROOTS = {"cards", "data", "errors", "estimate", "evaluate", "roots", "train"}
+BESIDE_ROOTS = {
+    *("cards", "cifar100", "data", "errors", "estimate", "evaluate", "roots"),
+    *("augment", "checkpoint", "model_card", "plans", "train"),
+}
 LEVELS = {"levels.depth", "levels.parameter", "levels.bit"}
 
 
@@ -75,8 +78,9 @@ def test_arrows_run_downwards_only(module):
 def test_roots_stand_on_errors_and_cards_only():
     assert ARROWS["roots"] <= {"errors", "cards"}
     assert ARROWS["errors"] == set()
-    for beside in ("cards", "data", "estimate"):
+    for beside in ("cards", "cifar100", "estimate", "plans"):
         assert ARROWS[beside] <= {"errors"}
+    assert ARROWS["data"] <= {"errors", "cifar100"}
 
 
 def test_nothing_imports_the_command_line_programs():
@@ -119,8 +123,8 @@ def test_there_is_no_circle():
     [
         ({"ipywidgets", "traitlets", "anywidget", "plotly", "IPython"}, {"explorer"}),
         ({"dask", "distributed"}, {"network.sweep"}),
-        ({"torchvision"}, {"roots", "air.rates"}),
-        ({"safetensors"}, {"roots", "train"}),
+        ({"torchvision"}, {"roots", "air.rates", "cifar100"}),
+        ({"safetensors"}, {"roots", "model_card"}),
         ({"tqdm"}, {"train", "network.sweep"}),
         ({"matplotlib", "pandas", "scipy", "sklearn"}, set()),
     ],

@@ -81,7 +81,9 @@ def test_balanced_takes_the_first_of_each_class(labels, draw):
 
 
 def test_what_is_not_there_is_refused():
-    with pytest.raises(ValueError, match=r"^name must be one of digits; got 'mnist'. Choose"):
+    with pytest.raises(
+        ValueError, match=r"^name must be one of digits, cifar100; got 'mnist'. Choose"
+    ):
         load_data("mnist")
     with pytest.raises(ValueError, match=r"^split must be one of train, test; got 'valid'. Choose"):
         load_data("digits", "valid")

@@ -7,8 +7,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from insitu_widgets import ROOTS, Root, load_root
+from insitu_widgets.model_card import _exit_parameters, exit_accuracies
 from insitu_widgets.roots import ARCHITECTURES, assign, is_weight, skeleton
-from insitu_widgets.train import exit_accuracies
 
 WEIGHTS = files("insitu_widgets") / "weights"
 FAMILIES = {
@@ -22,7 +22,7 @@ FAMILIES = {
 
 
 def test_the_three_families_are_shipped():
-    assert list(ROOTS) == ["resnet-digits", "vgg-digits", "vit-digits"] == list(ARCHITECTURES)
+    assert list(ROOTS) == ["resnet-digits", "vgg-digits", "vit-digits"] == list(ARCHITECTURES)[:3]
     assert [card.family for card in ROOTS.values()] == list(FAMILIES)
 
 
@@ -106,6 +106,35 @@ def test_a_skeleton_is_a_root_without_weights(root):
     shapes = {name: (p.shape, p.dtype) for name, p in bare.named_parameters()}
     assert shapes == {name: (p.shape, p.dtype) for name, p in root.named_parameters()}
     assert {p.device.type for p in bare.parameters()} == {"meta"}
+
+
+# The roots of CIFAR-100's size
+
+
+@pytest.mark.parametrize(
+    ("name", "exits", "parameters"),
+    [("resnet18", 8, 11_959_648), ("vgg16", 5, 4_751_332), ("vit", 6, 3_097_176)],
+)
+def test_the_larger_roots_have_their_exits_and_sizes(name, exits, parameters):
+    root = ARCHITECTURES[f"{name}-cifar100"]().eval()
+    assert (root.num_exits, root.num_parameters) == (exits, parameters)
+    with torch.inference_mode():
+        logits = root.exits(torch.zeros(2, 3, 32, 32))
+    assert [each.shape for each in logits] == [(2, 100)] * exits
+    sizes = _exit_parameters(root)
+    assert sizes == sorted(set(sizes))
+
+
+def test_the_last_exit_of_the_resnet_is_torchvisions_network():
+    """Stem, blocks and last head: 11,220,132 parameters, with a 3×3 stem and 100 classes."""
+    assert _exit_parameters(skeleton("resnet18-cifar100"))[-1] == 11_220_132
+
+
+def test_the_three_fit_forty_megabytes_in_half_precision():
+    names = [name for name in ARCHITECTURES if name.endswith("-cifar100")]
+    tensors = [(n, t) for name in names for n, t in skeleton(name).state_dict().items()]
+    size = sum(t.numel() * (2 if is_weight(n, t) else 4) for n, t in tensors)
+    assert size < 39.9e6  # and the files' headers
 
 
 # A user's own

@@ -1,5 +1,5 @@
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from importlib.resources import files
 
 import pytest
@@ -8,17 +8,14 @@ from safetensors.torch import load_file
 from torch.nn import functional
 
 from insitu_widgets import ROOTS, load_data, train
+from insitu_widgets.augment import crop, cutmix, warp
 from insitu_widgets.cards import read_card
-from insitu_widgets.data import DIGITS_TRAIN
-from insitu_widgets.roots import ARCHITECTURES, assign
-from insitu_widgets.train import (
-    PLANS,
-    Plan,
-    exit_accuracies,
-    exits_loss,
-    warp,
-    write_model_card,
-)
+from insitu_widgets.checkpoint import Checkpoint
+from insitu_widgets.data import DIGITS_TRAIN, ImageSet
+from insitu_widgets.model_card import exit_accuracies, half_precision, write_model_card
+from insitu_widgets.plans import PLANS, Plan
+from insitu_widgets.roots import ARCHITECTURES, assign, is_weight
+from insitu_widgets.train import exits_loss, hold_out
 
 QUICK = Plan(epochs=1, peak_rate=1e-3, batch=20)
 WEIGHTS = files("insitu_widgets") / "weights"
@@ -27,6 +24,22 @@ WEIGHTS = files("insitu_widgets") / "weights"
 @pytest.fixture(scope="module")
 def images():
     return load_data("digits", "train", limit=40)
+
+
+@pytest.fixture(scope="module")
+def photographs():
+    """Not photographs: noise of their size."""
+    random = torch.Generator().manual_seed(0)
+    names = tuple(f"class {i}" for i in range(100))
+    return ImageSet(torch.randn(40, 3, 32, 32, generator=random), torch.arange(40), names)
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(monkeypatch, tmp_path_factory):
+    """No test leaves a checkpoint in the user's cache."""
+    monkeypatch.setattr(train, "CHECKPOINT_EVERY_S", 0.0)
+    for variable in ("XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.setenv(variable, str(tmp_path_factory.mktemp("cache")))
 
 
 def tensors(root):
@@ -41,8 +54,10 @@ def same(a, b):
 
 
 @pytest.mark.parametrize("name", PLANS)
-def test_one_epoch_trains_every_part_from_a_seed(name, images):
-    first, again, other = (train.train(name, images, QUICK, seed) for seed in (5, 5, 6))
+def test_one_epoch_trains_every_part_from_a_seed(name, images, photographs):
+    digits = name.endswith("-digits")
+    images, plan = (images, QUICK) if digits else (photographs, replace(QUICK, batch=10))
+    first, again, other = (train.train(name, images, plan, seed) for seed in (5, 5, 6))
     assert same(tensors(first), tensors(again))
     assert not same(tensors(first), tensors(other))
     torch.manual_seed(5)
@@ -133,6 +148,130 @@ def test_every_exit_is_scored(root, few):
     assert exit_accuracies(root, few, batch=7) == pytest.approx(expected, abs=1e-6)
 
 
+# Photographs
+
+
+def test_a_crop_that_moves_nothing_flips_at_most(photographs):
+    plan = Plan(epochs=1, peak_rate=1.0, augmentation="crop", crop_px=0)
+    images = photographs.images
+    cropped = crop(images, plan, torch.Generator().manual_seed(0))
+    same_way = (cropped == images).flatten(1).all(1)
+    flipped = (cropped == images.flip(3)).flatten(1).all(1)
+    assert (same_way ^ flipped).all()
+    assert 10 < int(flipped.sum()) < 30
+
+
+def test_a_crop_moves_by_so_many_pixels_and_erases_a_square():
+    plan = Plan(epochs=1, peak_rate=1.0, augmentation="crop", crop_px=2, erase_px=3)
+    ramp = torch.arange(8.0)[:, None].expand(8, 8).expand(300, 1, 8, 8) + 100
+    cropped = crop(ramp, plan, torch.Generator().manual_seed(0))
+    erased = (cropped == 0).sum((1, 2, 3))
+    assert set(erased.tolist()) == {4, 6, 9}  # 2×2 in a corner, 2×3 at an edge
+    whole = crop(ramp, replace(plan, erase_px=0), torch.Generator().manual_seed(0))
+    assert set((whole[:, 0, 4, 0] - 104).tolist()) == {-2, -1, 0, 1, 2}
+
+
+def test_cutmix_mixes_the_targets_by_area(photographs):
+    targets = functional.one_hot(photographs.labels, 100).float()
+    for seed in range(20):
+        random = torch.Generator().manual_seed(seed)
+        mixed, shares = cutmix(photographs.images, targets, random)
+        changed = (mixed != photographs.images).any(1).float().mean((1, 2))
+        assert torch.allclose(shares.sum(1), torch.ones(40))
+        own = shares[torch.arange(40), photographs.labels]
+        assert torch.allclose(own, 1 - changed, atol=1e-6)
+
+
+def test_a_photographs_plan_trains_in_mixed_precision_at_two_sizes(photographs):
+    plan = replace(
+        PLANS["resnet18-cifar100"], epochs=2, batch=20, mixed=0.5, peak_rate=0.05, small_epochs=0.5
+    )
+    root = train.train("resnet18-cifar100", photographs, plan)
+    assert all(tensor.isfinite().all() for tensor in root.state_dict().values())
+    assert {tensor.dtype for tensor in root.state_dict().values()} == {torch.float32}
+
+
+def test_held_out_images_are_balanced_and_others():
+    count = 200
+    labels = torch.arange(100).repeat_interleave(count)
+    pictures = torch.arange(100.0 * count).reshape(-1, 1, 1, 1)
+    images = ImageSet(pictures, labels, tuple(map(str, range(100))))
+    kept, held = hold_out(images, "cifar100")
+    assert len(held) == 5_000
+    assert set(held.labels.bincount().tolist()) == {50}
+    both = torch.cat([kept.images, held.images]).flatten()
+    assert torch.equal(both.sort().values, pictures.flatten())
+
+
+def test_half_precision_rounds_the_weights_only():
+    torch.manual_seed(0)
+    root = ARCHITECTURES["vgg16-cifar100"]()
+    rounded = dict(half_precision(root).named_parameters())
+    for name, parameter in root.named_parameters():
+        expected = parameter.half().float() if is_weight(name, parameter) else parameter
+        assert torch.equal(rounded[name], expected), name
+
+
+# Killed and gone on
+
+
+class KilledError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("name", ["vgg-digits", "vit-cifar100"])
+def test_a_killed_training_ends_as_if_it_had_not_been(
+    name, images, photographs, tmp_path, monkeypatch
+):
+    images = images if name.endswith("-digits") else photographs
+    plan = replace(PLANS[name], epochs=3, batch=20)
+    whole = tensors(train.train(name, images, plan, 4))
+    step, steps = train._Training._step, []
+
+    def mortal(self, *arguments, **options):
+        steps.append(1)
+        if len(steps) == 4:  # in the middle of the second epoch
+            raise KilledError
+        return step(self, *arguments, **options)
+
+    monkeypatch.setattr(train._Training, "_step", mortal)
+    checkpoint = Checkpoint(tmp_path / "new" / "root.pt", "these")
+    with pytest.raises(KilledError):
+        train.train(name, images, plan, 4, checkpoint)
+    assert {path.name for path in checkpoint.path.parent.iterdir()} == {"root.log", "root.pt"}
+    again = Checkpoint(checkpoint.path, "these")
+    assert same(tensors(train.train(name, images, plan, 4, again)), whole)
+    assert len(steps) == 4 + 4  # the second epoch anew, and the third
+    assert again.seconds > checkpoint.seconds > 0
+    log = checkpoint.path.with_suffix(".log").read_text().splitlines()
+    assert [line.split()[3] for line in log] == ["1/3", "2/3", "3/3"]
+    # A finished one is not trained again: only its results are to be written.
+    assert same(tensors(train.train(name, images, plan, 4, again)), whole)
+    assert len(steps) == 8
+
+
+def test_a_checkpoint_of_other_settings_is_refused(images, tmp_path):
+    train.train("vgg-digits", images, QUICK, 0, Checkpoint(tmp_path / "root.pt", "these"))
+    with pytest.raises(ValueError, match=r"root.pt is of a training with other settings .+ Delete"):
+        train.train("vgg-digits", images, QUICK, 0, Checkpoint(tmp_path / "root.pt", "those"))
+
+
+def test_a_kill_while_saving_leaves_the_old_checkpoint(images, tmp_path, monkeypatch):
+    checkpoint = Checkpoint(tmp_path / "root.pt", "these")
+    train.train("vgg-digits", images, QUICK, 0, checkpoint)
+    before = checkpoint.path.read_bytes()
+
+    def half(_, file):
+        file.write(before[: len(before) // 2])
+        raise KilledError
+
+    monkeypatch.setattr(torch, "save", half)
+    random = torch.Generator()
+    with pytest.raises(KilledError):
+        checkpoint.save(2, {}, random, 1.0)
+    assert checkpoint.path.read_bytes() == before
+
+
 # Cards
 
 
@@ -140,7 +279,13 @@ def test_every_exit_is_scored(root, few):
 def trained(tmp_path_factory):
     """What the command writes, after one epoch."""
     folder = tmp_path_factory.mktemp("weights") / "new"
-    train.main(["vgg-digits", "--epochs", "1", "--seed", "3", "--out", str(folder)])
+    train.main(
+        [
+            *("vgg-digits", "--epochs", "1", "--seed", "3", "--out", str(folder)),
+            *("--checkpoints", str(folder.parent / "checkpoints")),
+        ]
+    )
+    assert not list(folder.parent.glob("checkpoints/*.pt"))  # done, and forgotten
     return folder
 
 
@@ -156,7 +301,7 @@ def test_the_command_writes_weights_card_and_model_card(trained, digits):
     assert card["accuracy"] == exit_accuracies(root, digits)
     assert card["parameters"] == root.num_parameters
     assert (card["seed"], card["images"]) == (3, {"train": DIGITS_TRAIN, "test": 797})
-    assert card["plan"] == asdict(replace(PLANS["vgg-digits"], epochs=1))
+    assert card["plan"] == replace(PLANS["vgg-digits"], epochs=1).record()
     text = (trained / "MODEL_CARD.md").read_text()
     assert "Training: 1 epochs, seed 3" in text
     assert f"| 6 | {card['exit_parameters'][5]:,} | {card['accuracy'][5]:.2%} |" in text
@@ -169,7 +314,7 @@ def test_a_new_card_has_the_fields_of_the_shipped_ones(trained):
     for field in ("name", "family", "data", "classes", "parameters", "exit_parameters"):
         assert new[field] == shipped[field]
     assert new["data_sha256"] == shipped["data_sha256"]
-    assert shipped["plan"] == asdict(PLANS["vgg-digits"])
+    assert shipped["plan"] == PLANS["vgg-digits"].record()
 
 
 def test_the_shipped_model_card_is_what_the_shipped_cards_say(tmp_path):

@@ -1,0 +1,87 @@
+"""A training's state on disk, so that it goes on where it was killed."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Stateful(Protocol):
+    """What a model, an optimiser and a schedule have in common."""
+
+    def state_dict(self) -> dict[str, Any]: ...  # noqa: D102
+
+    def load_state_dict(self, state_dict: Any) -> Any: ...  # noqa: D102
+
+
+@dataclass
+class Checkpoint:
+    """One file, replaced as a whole after an epoch, never half-written.
+
+    Attributes
+    ----------
+    path
+        The file; its folder is made if need be.
+    settings
+        What must be the same for the training to go on: plan, seed, images.
+    seconds
+        Time spent on the training so far, all its runs together.
+    """
+
+    path: Path
+    settings: str
+    seconds: float = 0.0
+
+    def save(
+        self, epoch: int, parts: Mapping[str, Stateful], random: torch.Generator, seconds: float
+    ) -> None:
+        """Write the state after so many epochs; ``seconds`` have passed in all."""
+        self.seconds = seconds
+        state = {
+            "settings": self.settings,
+            "epoch": epoch,
+            "seconds": seconds,
+            "parts": {name: part.state_dict() for name, part in parts.items()},
+            "random": random.get_state(),  # the only dice of a training: no root throws any
+        }
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = self.path.with_suffix(".part")
+        with unfinished.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(self.path)
+
+    def restore(self, parts: Mapping[str, Stateful], random: torch.Generator) -> int:
+        """Bring everything back to the last saved state; the number of epochs done.
+
+        Raises
+        ------
+        ValueError
+            If the file is of a training with other settings.
+        """
+        if not self.path.exists():
+            return 0
+        state = torch.load(self.path, map_location="cpu", weights_only=True)
+        if state["settings"] != self.settings:
+            msg = (
+                f"{self.path} is of a training with other settings ({state['settings']}, now "
+                f"{self.settings}). Delete it, or name another folder with --checkpoints."
+            )
+            raise ValueError(msg)
+        for name, part in parts.items():
+            part.load_state_dict(state["parts"][name])
+        random.set_state(state["random"])
+        self.seconds = state["seconds"]
+        return int(state["epoch"])
+
+    def remove(self) -> None:
+        """Forget the training: its results are written."""
+        self.path.unlink(missing_ok=True)
