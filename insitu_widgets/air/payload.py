@@ -19,7 +19,7 @@ exposed to bit errors. Everything is little-endian; format version 1::
       the kept weights of each layer: k-bit codes (most significant bit first, padded to a byte),
       IEEE 754 half or single precision
 
-The norms and biases are 0.2 to 3 % of the parameters and ride with the topology. Were they in the
+The norms and biases are one or two per cent of a root and ride with the topology. Were they in the
 body, one flipped exponent in a running variance would ruin a model that is otherwise immune.
 """
 

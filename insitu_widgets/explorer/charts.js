@@ -86,8 +86,11 @@ function render({ model, el }) {
   function drawWaiting() {
     frame = 0;
     if (!grid.isConnected || grid.clientWidth === 0) return; // the observer below comes back
-    for (const name of waiting) draw(name);
-    waiting.clear();
+    // One chart a frame, the first one first: the page stays alive, and newer data overtake older.
+    const name = [...cards.keys()].find((each) => waiting.has(each));
+    waiting.delete(name);
+    draw(name);
+    if (waiting.size) frame = requestAnimationFrame(drawWaiting);
   }
 
   function schedule(everything) {

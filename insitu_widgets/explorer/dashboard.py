@@ -174,9 +174,12 @@ class _Page:
     def _builders(self) -> dict[str, Callable[[], dict[str, Any]]]:
         explorer = self.explorer
         situation, decision = explorer.situation, explorer.decision
-        estimate = None if explorer.stale else explorer.estimate
-        delivery = None if explorer.stale else explorer.delivery
-        texts = figures.describe(situation, decision, estimate)
+        # What was measured last stays in the figures, under their cue, until the new one is there.
+        last = explorer.measured
+        shown = last is not None and decision.recipe and last.recipe.root == situation.root
+        estimate = explorer.estimate if shown else None
+        delivery = explorer.delivery if shown else None
+        texts = figures.describe(situation, decision, None if explorer.stale else estimate)
         root_bits = 32 * ROOTS[situation.root].parameters
         size = words.size_bits(explorer)
         specs: dict[str, Callable[[], figures.Spec]] = {
@@ -192,9 +195,7 @@ class _Page:
             "errors": lambda: figures.accuracy_against_errors(
                 situation, decision, explorer.catalogue, explorer.points, estimate
             ),
-            "bits": lambda: figures.bits_and_time(
-                situation, explorer.delivery if decision.recipe else None, size
-            ),
+            "bits": lambda: figures.bits_and_time(situation, delivery, size),
         }
         return {
             name: lambda name=name, spec=spec: {  # type: ignore[misc]

@@ -409,7 +409,8 @@ def bits_and_time(situation: Situation, delivery: Delivery | None, num_bits: int
                 {
                     "text": f"budget {quantity(situation.latency_s, 's')}",
                     "xref": "x2", "yref": "paper",
-                    "x": budget_ms, "y": 0.37, "xanchor": "right", "yanchor": "bottom",
+                    "x": budget_ms, "y": 0.37, "yanchor": "bottom",
+                    "xanchor": "right" if 2 * budget_ms > arrival_ms else "left",
                     "showarrow": False, "font": {"size": 12},
                 }
             ],
