@@ -12,7 +12,7 @@ from playwright.sync_api import Page
 from benchmarks.page import browsing, open_page, served, settle, visiting
 from benchmarks.table import Row, below
 from insitu_widgets import ROOTS, Explorer, Recipe, Situation
-from insitu_widgets.explorer import panels, words
+from insitu_widgets.explorer import controls, words
 from insitu_widgets.explorer.units import percent
 from insitu_widgets.levels.recipe import BITS
 from insitu_widgets.network.situation import NUMBERS, from_query
@@ -25,7 +25,7 @@ START = Situation(recipe=Recipe(ROOT, exit=4, keep=0.3, bits=4))  # by hand: eve
 CUTS = ("exit", "keep", "bits")
 #: Slider -> the values that it stops at.
 STOPS: dict[str, list[float]] = {
-    name: panels.stops(name) for name in NUMBERS if name != "delay_s"
+    name: controls.stops(name) for name in NUMBERS if name != "delay_s"
 } | {
     "exit": [float(exit_) for exit_ in range(1, ROOTS[ROOT].num_exits + 1)],
     "keep": sorted(KEEPS),
@@ -97,7 +97,7 @@ def _differences(page: Page) -> list[str]:
     explorer = Explorer(situation)  # measures at once, here
     wanted = {".insitu-sentence": _plain(words.sentence(explorer))}
     wanted |= {
-        f".insitu-{name} .widget-readout": panels.say(name, getattr(situation, name))
+        f".insitu-{name} .widget-readout": controls.say(name, getattr(situation, name))
         for name in STOPS
         if name not in CUTS
     }

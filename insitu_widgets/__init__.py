@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from insitu_widgets.data import ImageSet, load_data
     from insitu_widgets.estimate import Estimate
     from insitu_widgets.evaluate import accuracy
-    from insitu_widgets.explorer.dashboard import dashboard, rates_panel
+    from insitu_widgets.explorer.dashboard import dashboard
+    from insitu_widgets.explorer.panels import rates_panel
     from insitu_widgets.explorer.state import Explorer
     from insitu_widgets.levels.derive import SubModel, derive
     from insitu_widgets.levels.recipe import Recipe
@@ -35,7 +36,8 @@ _PLACES = {
     "data": ("ImageSet", "load_data"),
     "estimate": ("Estimate",),
     "evaluate": ("accuracy",),
-    "explorer.dashboard": ("dashboard", "rates_panel"),
+    "explorer.dashboard": ("dashboard",),
+    "explorer.panels": ("rates_panel",),
     "explorer.state": ("Explorer",),
     "levels.derive": ("SubModel", "derive"),
     "levels.recipe": ("Recipe",),

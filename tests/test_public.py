@@ -17,7 +17,7 @@ CHEAP = [
     "from insitu_widgets import Catalogue, Measurement, Decision, Estimate, Link",
     "from insitu_widgets import required_rate_bps, LARGE_MODELS, REFERENCE_RATES",
     "from insitu_widgets.air import channel, rates",
-    "from insitu_widgets.explorer import figures, state, dashboard, panels",
+    "from insitu_widgets.explorer import figures, state, dashboard, controls, panels",
     "from insitu_widgets.network import catalogue, situation",
 ]
 

@@ -1,22 +1,16 @@
-"""The dashboard: controls, five pictures, one sentence; and the smaller panels."""
+"""The dashboard: controls, five pictures, one sentence."""
 
 from __future__ import annotations
 
-import asyncio
-from functools import lru_cache
 from html import escape
-from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-import anywidget
 import ipywidgets as widgets
-from traitlets import Bool, Dict, Unicode
 
-from insitu_widgets.air.rates import parameter_counts
 from insitu_widgets.cards import ROOTS
-from insitu_widgets.explorer import figures, panels, words
+from insitu_widgets.explorer import controls, figures, words
+from insitu_widgets.explorer.charts import Charts, widget_thread
 from insitu_widgets.explorer.runner import Inline, Latest
 from insitu_widgets.explorer.state import Explorer
 from insitu_widgets.network.situation import from_query
@@ -24,9 +18,6 @@ from insitu_widgets.network.situation import from_query
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from insitu_widgets.explorer.runner import Post
-
-_HERE = Path(__file__).parent
 #: Seconds after which measuring starts even if no page has said hello (a pre-heated kernel).
 PATIENCE_S = 4.0
 TITLES = {
@@ -51,43 +42,6 @@ _WATCHED = [
 ]
 
 
-@lru_cache(maxsize=1)
-def plotly_source() -> str:
-    """Plotly's script, from the plotly package (whose import would cost half a second)."""
-    spec = find_spec("plotly")
-    if spec is None or not spec.submodule_search_locations:
-        msg = "plotly is not installed: pip install plotly"
-        raise ModuleNotFoundError(msg)
-    path = Path(spec.submodule_search_locations[0]) / "package_data" / "plotly.min.js"
-    return path.read_text(encoding="utf-8")
-
-
-class Charts(anywidget.AnyWidget):
-    """All charts of a page as one widget: one copy of Plotly, each chart its own PNG.
-
-    Unlike a ``FigureWidget``, which pushes edits as messages, it keeps the figures in a trait:
-    whatever is set before a page connects is part of the state that the page loads.
-    """
-
-    _esm = _HERE / "charts.js"
-    _css = _HERE / "page.css"
-    plotly = Unicode().tag(sync=True)
-    charts = Dict().tag(sync=True)
-    stale = Dict(help="chart -> why it is out of date").tag(sync=True)
-    errors = Dict().tag(sync=True)
-    theme = Unicode("auto").tag(sync=True)
-    permalink = Unicode().tag(sync=True)
-    answered = Bool(default_value=False, help="the page's address has been read").tag(sync=True)
-
-    def __init__(self) -> None:
-        super().__init__(plotly=plotly_source())
-        self.on_msg(self._pong)
-
-    def _pong(self, _widget: object, message: dict[str, Any], _buffers: object) -> None:
-        if message.get("type") == "ping":  # the page asks whether its kernel is alive
-            self.send({"type": "pong"})
-
-
 def dashboard(explorer: Explorer | None = None) -> widgets.HBox:
     """The whole dashboard. In a notebook, a cell that ends with it shows it.
 
@@ -108,11 +62,11 @@ class _Page:
     """Draws an explorer and keeps it drawn."""
 
     def __init__(self, explorer: Explorer | None) -> None:
-        self._post, later = _loop()
+        self._post, later = widget_thread()
         runner = Latest(self._post) if later else Inline()
         self.explorer = explorer or Explorer(runner=runner, measuring=not later)
         self._drawing = False
-        self._controls = panels.Controls(self.explorer, self._post)
+        self._controls = controls.Controls(self.explorer, self._post)
         self._charts = Charts()
         self._charts.on_msg(self._hear)
         self._head = widgets.HTML().add_class("insitu-head")
@@ -222,15 +176,6 @@ class _Page:
         self.explorer.measure()
 
 
-def _loop() -> tuple[Post, Callable[..., object] | None]:
-    """How to reach the thread that owns the widgets, and how to wait there."""
-    try:
-        loop = asyncio.get_running_loop()
-    except RuntimeError:  # no kernel: a script or a test; everything happens at once
-        return lambda call: call(), None
-    return loop.call_soon_threadsafe, loop.call_later
-
-
 def _links(explorer: Explorer) -> str:
     """Links to this state and to its results; what they hold is what is on the page."""
     state = "" if explorer.done and not explorer.stale else " (not complete yet)"
@@ -242,27 +187,3 @@ def _links(explorer: Explorer) -> str:
         f'<a download="insitu.csv" href="data:text/csv;charset=utf-8,{quote(explorer.to_csv())}">'
         f"CSV</a>"
     )
-
-
-def rates_panel() -> widgets.VBox:
-    """Fig. 4 with its sliders: latency and counting (the paper's rounded counts, or exact ones)."""
-    latency = widgets.SelectionSlider(
-        description="Latency",
-        options=[(panels.say("latency_s", v), v) for v in panels.stops("latency_s")],
-        value=1.0,
-        layout={"width": "420px"},
-    )
-    counting = widgets.ToggleButtons(
-        description="Parameters", options=[("the paper's", "paper"), ("exact", "exact")]
-    )
-    charts = Charts()
-
-    def draw(_change: object) -> None:
-        spec = figures.required_rates(latency.value, None, parameter_counts(counting.value))
-        text = f"Required rate within {panels.say('latency_s', latency.value)}."
-        charts.charts = {"rates": {"title": TITLES["rates"], "text": text, "spec": spec}}
-
-    latency.observe(draw, "value")
-    counting.observe(draw, "value")
-    draw(None)
-    return widgets.VBox([latency, counting, charts]).add_class("insitu")

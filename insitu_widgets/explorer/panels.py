@@ -1,227 +1,206 @@
-"""Controls made from the situation's fields."""
+"""Panels of one call each: a few controls over a stream of pictures.
+
+A panel is a generator of :class:`Picture` objects with controls in front of it. Whenever a control
+changes, the generator is called anew with the controls' values; what it yields is shown as it
+comes, the newest request wins, a button stops it, and what it raises stands beside the figures.
+"""
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from html import escape
-from math import log10
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ipywidgets as widgets
 
-from insitu_widgets.air.channel import GUARDS
-from insitu_widgets.cards import ROOTS
-from insitu_widgets.explorer.units import error_rate, percent, quantity
-from insitu_widgets.levels.recipe import BITS
-from insitu_widgets.network.situation import NUMBERS, PRESETS, Situation
+from insitu_widgets.air.rates import parameter_counts
+from insitu_widgets.explorer import figures
+from insitu_widgets.explorer.charts import Charts, widget_thread
+from insitu_widgets.explorer.controls import say, stops
+from insitu_widgets.explorer.runner import Inline, Latest
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-    from insitu_widgets.explorer.runner import Post
-    from insitu_widgets.explorer.state import Explorer
-
-#: Ten steps a decade, rounded as engineers round them (ISO 3, R10).
-_R10 = (1.0, 1.25, 1.6, 2.0, 2.5, 3.15, 4.0, 5.0, 6.3, 8.0)
-#: The sliders' spans, where narrower than what the situation allows.
-_SPANS = {"bandwidth_hz": (1e4, 1e9), "spectral_efficiency_bps_hz": (0.1, 100.0)}
-_ERROR_RATES = (0.0, *(m * 10.0**e for e in range(-7, -1) for m in (1, 2, 5)), 0.1)
-_WIDE = widgets.Layout(width="306px")
-_STYLE = {"description_width": "120px"}
-CUSTOM = "(your own)"
+_STYLE = {"description_width": "150px"}
+_WIDE = {"width": "440px"}
 
 
-def stops(name: str) -> list[float]:
-    """Values that the slider of a numeric field stops at."""
-    if name == "bit_error_rate":
-        return [float(f"{value:.3g}") for value in _ERROR_RATES]
-    limits = NUMBERS[name].metadata
-    low, high = _SPANS.get(name, (limits["low"], limits["high"]))
-    decades = range(round(log10(low)), round(log10(high)))
-    grid = [float(f"{step * 10.0**decade:.3g}") for decade in decades for step in _R10]
-    return [*grid, high]
+@dataclass(frozen=True)
+class Chart:
+    """One figure: its title, what it says in words with the current numbers, and the figure.
+
+    ``spec`` is a plain dictionary in Plotly's schema, as :mod:`insitu_widgets.explorer.figures`
+    makes them.
+    """
+
+    title: str
+    text: str
+    spec: dict[str, Any]
 
 
-def say(name: str, value: float) -> str:
-    """A field's value with its unit, as its slider says it."""
-    if name == "bit_error_rate":
-        return error_rate(value)
-    if name == "spectral_efficiency_bps_hz":
-        return f"{value:g} bit/s/Hz"
-    return quantity(value, NUMBERS[name].metadata["unit"])
+@dataclass(frozen=True)
+class Picture:
+    """What a panel shows from now on.
+
+    Parameters
+    ----------
+    charts
+        Name -> figure; a figure that is not named stays as it was.
+    words
+        A sentence or a table (HTML) above the figures.
+    progress
+        The share of the work that is done, in [0, 1].
+    """
+
+    charts: Mapping[str, Chart] = field(default_factory=dict)
+    words: str = ""
+    progress: float = 1.0
 
 
-class Controls:
-    """All controls of an explorer. Each only sets the situation, and shows what it has become."""
+class Panel(widgets.VBox):
+    """Controls over a stream of pictures. In a notebook, a cell that ends with it shows it.
 
-    def __init__(self, explorer: Explorer, post: Post) -> None:
-        self._explorer, self._post = explorer, post
-        self._showing = False
-        self.notice = ""
-        self.preset = self._choice("Preset", [CUSTOM, *PRESETS], self._take_preset, "preset")
-        self.root = self._choice("Root model", list(ROOTS), self._take_root, "root")
-        self.numbers = {
-            name: self._slider(NUMBERS[name].metadata["label"], name)
-            for name in NUMBERS
-            if name != "delay_s"
-        }
-        self.rate = widgets.HTML()
-        self.application = widgets.HTML(layout=_WIDE).add_class("insitu-application")
-        self.guard = self._buttons("Guard", GUARDS, lambda g: explorer.change(guard=g), "guard")
-        self.mode = self._buttons("Chosen by", ("network", "hand"), self._take_mode, "mode")
-        self.cuts = {
-            "exit": self._cut("Exit", "exit"),
-            "keep": self._cut("Keep", "keep"),
-            "bits": self._cut("Bits", "bits"),
-        }
-        self.again = self._button(
-            "Send again", "Another draw of the channel's noise", "again", "112px"
+    Parameters
+    ----------
+    title
+        What is to be seen.
+    provenance
+        What is measured and what is simulated, in one line; it is always on the screen.
+    controls
+        Name -> widget with a ``value``; :func:`slider`, :func:`choice` and :func:`number` make
+        them.
+    steps
+        Called with the controls' values by name; yields pictures, the first one soon.
+    runner
+        :class:`~insitu_widgets.explorer.runner.Latest` beside a kernel's event loop, else
+        :class:`~insitu_widgets.explorer.runner.Inline`, if none is given.
+    """
+
+    def __init__(
+        self,
+        title: str,
+        provenance: str,
+        controls: Mapping[str, Any],
+        steps: Callable[..., Iterator[Picture]],
+        runner: Inline | Latest | None = None,
+    ) -> None:
+        self._post, later = widget_thread()
+        self._runner = runner or (Latest(self._post) if later else Inline())
+        self.controls, self._steps = dict(controls), steps
+        self.charts = Charts()
+        self.words = widgets.HTML().add_class("insitu-words")
+        self.bar = widgets.FloatProgress(min=0.0, max=1.0, layout={"width": "220px"})
+        self.stop = widgets.Button(
+            description="Stop", tooltip="Stop what is running", layout={"width": "80px"}
         )
-        self.again.on_click(lambda _: self._set(self._take_again))
-        self.reset = self._button("Reset", "Back to the first situation", "reset", "70px")
-        self.reset.on_click(lambda _: self._set(self._take_reset))
-        self.show()
+        self.again = widgets.Button(
+            description="Run again", tooltip="Run with these settings", layout={"width": "110px"}
+        )
+        self.stop.on_click(lambda _: self._post(self._halt))
+        self.again.on_click(lambda _: self._post(self.run))
+        for control in self.controls.values():
+            control.observe(lambda _: self._post(self.run), "value")
+        head = widgets.HTML(
+            f'<h2 class="insitu-name">{escape(title)}</h2>'
+            f'<p class="insitu-provenance">{escape(provenance)}</p>'
+        )
+        buttons = widgets.HBox([self.bar, self.stop, self.again]).add_class("insitu-running")
+        knobs = widgets.Box([*self.controls.values(), buttons]).add_class("insitu-knobs")
+        super().__init__([head, knobs, self.words, self.charts])
+        self.add_class("insitu").add_class("insitu-panel")
+        self.run()
 
     @property
-    def column(self) -> list[Any]:
-        """The controls in their order on the page."""
-        return [
-            self.preset,
-            self.application,
-            self.root,
-            self.numbers["bandwidth_hz"],
-            self.numbers["spectral_efficiency_bps_hz"],
-            self.rate,
-            self.numbers["latency_s"],
-            self.numbers["memory_bytes"],
-            self.numbers["bit_error_rate"],
-            self.guard,
-            self.mode,
-            *self.cuts.values(),
-        ]
+    def values(self) -> dict[str, Any]:
+        """The controls' values by name."""
+        return {name: control.value for name, control in self.controls.items()}
 
-    def show(self) -> None:
-        """Make every control say what the situation is."""
-        situation, decision = self._explorer.situation, self._explorer.decision
-        self._showing = True  # what we show now is not a wish of the reader
-        try:
-            self.preset.value = next(
-                (name for name, preset in PRESETS.items() if preset == situation), CUSTOM
-            )
-            self.application.value = escape(situation.application)
-            self.root.value = situation.root
-            for name, slider in self.numbers.items():
-                _show_value(slider, getattr(situation, name), partial(say, name))
-            self.rate.value = (
-                f'<div class="insitu-rate">= <b>{quantity(situation.rate_bps, "bit/s")}</b>, after '
-                f"a delay of {quantity(situation.delay_s, 's')}</div>"
-            )
-            self.guard.value = situation.guard
-            self.mode.value = "network" if situation.recipe is None else "hand"
-            exits = ROOTS[situation.root].num_exits
-            self.cuts["exit"].options = [(f"{e} of {exits}", e) for e in range(1, exits + 1)]
-            recipe = decision.recipe
-            if recipe is not None:
-                self.cuts["exit"].value = recipe.exit or exits
-                _show_value(self.cuts["keep"], recipe.keep, lambda v: percent(v, 0))
-                self.cuts["bits"].value = recipe.bits
-            for cut in self.cuts.values():
-                cut.disabled = situation.recipe is None
-        finally:
-            self._showing = False
+    def run(self) -> None:
+        """Compute anew with the controls' values; what was running is dropped."""
+        values = self.values
+        self._cue("out of date: computing …")
+        self.stop.disabled, self.bar.value, self.charts.errors = False, 0.0, {}
+        self._runner.request(lambda: self._steps(**values), self._show, self._end)
 
-    def _set(self, change: Callable[[], None]) -> None:
-        """Carry out a reader's wish in the thread that owns the widgets; a bad one is told."""
-
-        def carry_out() -> None:
-            try:
-                change()
-                self.notice = ""
-            except ValueError as error:
-                self.notice = str(error)
-            self._explorer.notice = self.notice
-            self.show()
-
-        self._post(carry_out)
-
-    def _watch(self, widget: Any, take: Callable[[Any], None], name: str) -> Any:
-        def changed(change: dict[str, Any]) -> None:
-            if not self._showing:
-                self._set(lambda: take(change["new"]))
-
-        widget.observe(changed, "value")
-        widget.add_class(f"insitu-{name}")
-        return widget
-
-    def _choice(
-        self, label: str, options: Iterable[str], take: Callable[[str], None], name: str
-    ) -> Any:
-        widget = widgets.Dropdown(
-            description=label, options=list(options), layout=_WIDE, style=_STYLE
-        )
-        return self._watch(widget, take, name)
-
-    def _buttons(
-        self, label: str, options: Iterable[str], take: Callable[[str], None], name: str
-    ) -> Any:
-        widget = widgets.ToggleButtons(
-            description=label,
-            options=list(options),
-            style={**_STYLE, "button_width": "60px" if len(list(options)) > 2 else "84px"},
-            layout=_WIDE,
-        )
-        return self._watch(widget, take, name)
-
-    def _button(self, label: str, tooltip: str, name: str, width: str) -> Any:
-        button = widgets.Button(description=label, tooltip=tooltip, layout={"width": width})
-        return button.add_class(f"insitu-{name}")
-
-    def _slider(self, label: str, name: str) -> Any:
-        widget = widgets.SelectionSlider(
-            description=label,
-            options=[(say(name, value), value) for value in stops(name)],
-            layout=_WIDE,
-            style=_STYLE,
-        )
-        return self._watch(widget, lambda value: self._explorer.change(**{name: value}), name)
-
-    def _cut(self, label: str, name: str) -> Any:
-        options: dict[str, list[tuple[str, Any]]] = {
-            "exit": [("1", 1)],
-            "keep": [
-                (percent(keep, 0), keep)
-                for keep in sorted({row.recipe.keep for row in self._explorer.catalogue.rows})
-            ],
-            "bits": [(f"{bits} bit", bits) for bits in BITS],
+    def _show(self, picture: Picture) -> None:
+        fresh = {
+            name: {"title": chart.title, "text": chart.text, "spec": chart.spec}
+            for name, chart in picture.charts.items()
         }
-        widget = widgets.SelectionSlider(
-            description=label, options=options[name], layout=_WIDE, style=_STYLE
-        )
-        return self._watch(widget, lambda value: self._explorer.by_hand(**{name: value}), name)
+        with self.charts.hold_sync():
+            self.charts.charts = {**self.charts.charts, **fresh}
+            self.charts.stale = {
+                name: cue for name, cue in self.charts.stale.items() if name not in fresh
+            }
+        if picture.words:
+            self.words.value = picture.words
+            self.words.remove_class("insitu-faded")
+        self.bar.value = picture.progress
 
-    def _take_preset(self, name: str) -> None:
-        if name != CUSTOM:
-            self._explorer.situation = PRESETS[name]
+    def _halt(self) -> None:
+        self._runner.cancel()
+        self.stop.disabled = True
+        self._cue("stopped before it was complete")
 
-    def _take_root(self, name: str) -> None:
-        self._explorer.change(root=name, recipe=None)
+    def _end(self, failure: Exception | None) -> None:
+        self.stop.disabled = True
+        self.bar.value = 1.0
+        if failure is None:
+            self._cue("")
+            return
+        self._cue("out of date: it failed")
+        message = str(failure) or type(failure).__name__
+        self.charts.errors = dict.fromkeys(self.charts.charts, message)
+        self.words.value = f'<p class="insitu-notice" role="alert">{escape(message)}</p>'
+        self.words.remove_class("insitu-faded")
 
-    def _take_mode(self, mode: str) -> None:
-        if mode == "network":
-            self._explorer.change(recipe=None)
-        else:
-            self._explorer.by_hand()
-
-    def _take_again(self) -> None:
-        self._explorer.change(seed=self._explorer.situation.seed + 1)
-
-    def _take_reset(self) -> None:
-        self._explorer.situation = Situation()
+    def _cue(self, text: str) -> None:
+        self.charts.stale = dict.fromkeys(self.charts.charts, text) if text else {}
+        (self.words.add_class if text else self.words.remove_class)("insitu-faded")
 
 
-def _show_value(slider: Any, value: float, label: Callable[[float], str]) -> None:
-    """Set a slider, giving it one more stop where the value lies between its own."""
-    if value not in [option for _, option in slider.options]:
-        values = sorted({*(option for _, option in slider.options), value})
-        slider.options = [(label(option), option) for option in values]
-    slider.value = value
+def slider(
+    label: str, values: Sequence[float], value: float, text: Callable[[float], str]
+) -> widgets.SelectionSlider:
+    """A slider that stops at ``values`` and says each with its unit."""
+    return widgets.SelectionSlider(
+        description=label,
+        options=[(text(stop), stop) for stop in values],
+        value=value,
+        continuous_update=False,
+        layout=_WIDE,
+        style=_STYLE,
+    )
+
+
+def choice(label: str, options: Sequence[Any], value: Any = None) -> widgets.Dropdown:
+    """A list to choose from; its entries are values, or pairs of text and value."""
+    control = widgets.Dropdown(description=label, options=list(options), layout=_WIDE, style=_STYLE)
+    if value is not None:
+        control.value = value
+    return control
+
+
+def number(label: str, low: int, high: int, value: int) -> widgets.BoundedIntText:
+    """A whole number, such as a seed."""
+    return widgets.BoundedIntText(
+        description=label, min=low, max=high, value=value, layout=_WIDE, style=_STYLE
+    )
+
+
+def rates_panel() -> Panel:
+    """Fig. 4 with its sliders: latency and counting (the paper's rounded counts, or exact ones)."""
+    latency = slider("Latency", stops("latency_s"), 1.0, lambda value: say("latency_s", value))
+    latency.continuous_update = True  # arithmetic keeps up with the hand
+    counting = choice("Parameters", [("the paper's counts", "paper"), ("exact counts", "exact")])
+    return Panel(
+        "Rate that large models would need",
+        "Computed: parameters × 32 bit × fraction ÷ latency. Nothing here is measured.",
+        {"latency_s": latency, "counting": counting},
+        _rates,
+    )
+
+
+def _rates(latency_s: float, counting: str) -> Iterator[Picture]:
+    spec = figures.required_rates(latency_s, None, parameter_counts(counting))
+    text = f"Required rate within {say('latency_s', latency_s)}."
+    yield Picture({"rates": Chart("Required rate against sub-model size", text, spec)})

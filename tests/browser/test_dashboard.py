@@ -10,7 +10,7 @@ import nbformat
 import psutil
 import pytest
 
-from insitu_widgets.explorer import panels, words
+from insitu_widgets.explorer import controls, words
 from insitu_widgets.explorer.state import Explorer
 from insitu_widgets.explorer.units import percent, quantity
 from insitu_widgets.network.situation import PRESETS, Situation, from_query, to_query
@@ -124,9 +124,9 @@ def test_each_slider_by_keyboard(page, voila_server, name):
     press(page, name, "ArrowRight", 2)
     wait_for_situation(page, "")
     situation = situation_of(page)
-    stops = panels.stops(name)
+    stops = controls.stops(name)
     assert getattr(situation, name) == stops[stops.index(getattr(Situation(), name)) + 2]
-    assert text(page, f".insitu-{name} .widget-readout") == panels.say(
+    assert text(page, f".insitu-{name} .widget-readout") == controls.say(
         name, getattr(situation, name)
     )
     check_against_python(page)

@@ -1,158 +1,119 @@
-"""Controls without a browser: each sets the situation, and shows what it has become."""
+"""Panels without a browser: controls in front of a stream of pictures."""
 
 import pytest
 
-from insitu_widgets.explorer import panels, words
-from insitu_widgets.explorer.dashboard import Charts, dashboard, rates_panel
-from insitu_widgets.explorer.state import Explorer
-from insitu_widgets.levels.recipe import Recipe
-from insitu_widgets.network.situation import NUMBERS, PRESETS, Situation
+from insitu_widgets.explorer.panels import (
+    Chart,
+    Panel,
+    Picture,
+    choice,
+    number,
+    rates_panel,
+    slider,
+)
+from insitu_widgets.explorer.runner import Inline
+
+SPEC = {"data": [], "layout": {}}
 
 
-@pytest.fixture
-def explorer():
-    return Explorer(measuring=False)
+class Held(Inline):
+    """Pulls one step a call of ``pull``, so that a test sees what stands in between."""
+
+    def request(self, steps, on_step, on_end):
+        self.steps, self.on_step, self.on_end = steps(), on_step, on_end
+
+    def pull(self):
+        self.on_step(next(self.steps))
+
+    def cancel(self):
+        self.steps = iter(())
 
 
-@pytest.fixture
-def controls(explorer):
-    return panels.Controls(explorer, lambda call: call())
+def pictures(count):
+    if count == 0:
+        raise ValueError("count must be at least 1; got 0. Ask for one.")
+    for i in range(count):
+        spec = {**SPEC, "layout": {"title": {"text": str(i)}}}
+        yield Picture({"walk": Chart("A walk", f"step {i}", spec)}, f"<p>{i}</p>", (i + 1) / count)
 
 
-def test_the_sliders_span_what_the_issue_of_the_day_needs():
-    assert panels.stops("latency_s")[0] == 1e-3
-    assert panels.stops("latency_s")[-1] == 10.0
-    rates = panels.stops("bit_error_rate")
-    assert (rates[0], rates[1], rates[-1]) == (0.0, 1e-7, 0.1)
-    for name in NUMBERS:
-        if name != "delay_s":
-            limits = NUMBERS[name].metadata
-            assert all(limits["low"] <= stop <= limits["high"] for stop in panels.stops(name))
+def panel(runner=None, value=3):
+    knobs = {"count": number("Steps", 0, 9, value)}
+    return Panel("Walk", "Simulated.", knobs, pictures, runner)
 
 
-@pytest.mark.parametrize("name", [name for name in NUMBERS if name != "delay_s"])
-def test_every_slider_sets_its_field_and_says_a_unit(explorer, controls, name):
-    slider = controls.numbers[name]
-    label, value = slider.options[3]
-    slider.value = value
-    assert getattr(explorer.situation, name) == value
-    unit = NUMBERS[name].metadata["unit"]
-    assert label.endswith(unit)
-    assert label == panels.say(name, value)
+def test_it_shows_the_last_picture():
+    shown = panel()
+    assert shown.charts.charts["walk"]["text"] == "step 2"
+    assert shown.words.value == "<p>2</p>"
+    assert shown.charts.stale == {}
+    assert shown.stop.disabled
 
 
-def test_controls_follow_the_situation(explorer, controls):
-    explorer.situation = PRESETS["Car"]
-    controls.show()
-    assert controls.preset.value == "Car"
-    assert controls.guard.value == "zero"
-    assert controls.numbers["latency_s"].value == 0.05
-    assert "500 kbit/s" in controls.rate.value
+def test_a_control_asks_anew():
+    shown = panel()
+    shown.controls["count"].value = 5
+    assert shown.charts.charts["walk"]["text"] == "step 4"
 
 
-def test_a_value_between_two_stops_gets_a_stop_of_its_own(explorer, controls):
-    explorer.change(latency_s=0.123)
-    controls.show()
-    assert controls.numbers["latency_s"].label == "123 ms"
-    assert explorer.situation.latency_s == 0.123
+def test_what_is_out_of_date_says_so_until_it_is_drawn():
+    runner = Held()
+    shown = panel(runner)
+    runner.pull()
+    assert shown.charts.stale == {}
+    assert shown.bar.value == pytest.approx(1 / 3)
+    shown.controls["count"].value = 4
+    assert "out of date" in shown.charts.stale["walk"]
+    assert not shown.stop.disabled
+    runner.pull()
+    assert shown.charts.stale == {}
 
 
-def test_sending_again(explorer, controls):
-    controls.again.click()
-    assert explorer.situation == Situation(seed=1)
+def test_stop_says_that_it_is_not_complete():
+    runner = Held()
+    shown = panel(runner)
+    runner.pull()
+    shown.stop.click()
+    assert shown.charts.stale == {"walk": "stopped before it was complete"}
+    assert shown.stop.disabled
+    with pytest.raises(StopIteration):
+        runner.pull()
 
 
-def test_presets_and_reset(explorer, controls):
-    controls.preset.value = "AR headset"
-    assert explorer.situation == PRESETS["AR headset"]
-    controls.reset.click()
-    assert explorer.situation == Situation()
-    assert controls.preset.value == panels.CUSTOM
+def test_a_failure_stands_beside_the_figures_and_goes_when_it_is_mended():
+    shown = panel()
+    shown.controls["count"].value = 0
+    assert "Ask for one" in shown.charts.errors["walk"]
+    assert "Ask for one" in shown.words.value
+    assert shown.charts.charts["walk"]["text"] == "step 2"
+    shown.controls["count"].value = 2
+    assert shown.charts.errors == {}
+    assert shown.charts.charts["walk"]["text"] == "step 1"
 
 
-def test_by_hand_and_back(explorer, controls):
-    assert all(cut.disabled for cut in controls.cuts.values())
-    chosen = explorer.decision.recipe
-    controls.mode.value = "hand"
-    assert explorer.situation.recipe == chosen
-    assert not any(cut.disabled for cut in controls.cuts.values())
-    controls.cuts["exit"].value = 6
-    controls.cuts["keep"].value = 0.2
-    controls.cuts["bits"].value = 16
-    assert explorer.situation.recipe == Recipe("resnet-digits", keep=0.2, bits=16)
-    controls.mode.value = "network"
-    assert explorer.situation.recipe is None
+def test_text_is_shown_as_text():
+    knobs = {"which": choice("Which", [("<b>", "a"), ("other", "b")], "b")}
+
+    def fail(which):
+        raise ValueError(f"<script>{which}</script>")
+        yield
+
+    shown = Panel("<i>", "<u>", knobs, fail)
+    assert "<script>" not in shown.words.value
+    assert "&lt;i&gt;" in shown.children[0].value
 
 
-def test_another_root_lets_the_network_choose_again(explorer, controls):
-    controls.mode.value = "hand"
-    controls.root.value = "vit-digits"
-    assert explorer.situation.recipe is None
-    assert {row.root for row in explorer.decision.reasons} == {"vit-digits"}
-
-
-@pytest.mark.parametrize("name", [*PRESETS, "nothing", "broken"])
-def test_the_sentence_names_the_choice_and_the_reason(name):
-    situation = {
-        **PRESETS,
-        "nothing": Situation(bandwidth_hz=1e3),
-        "broken": Situation(recipe=Recipe("resnet-digits"), latency_s=0.01),
-    }[name]
-    explorer = Explorer(situation, measuring=False)
-    text = words.sentence(explorer)
-    if name == "nothing":
-        assert "Nothing fits" in text
-        assert "latency budget" in text
-    elif name == "broken":
-        assert "breaks the latency budget" in text
-    else:
-        assert str(explorer.decision.recipe) in text
-        assert ("no limit binds" in text) == (explorer.decision.next_better is None)
-
-
-def test_the_page_shows_the_state(explorer):
-    page = dashboard(explorer)
-    charts = next(w for w in page.children[1].children if isinstance(w, Charts))
-    assert set(charts.charts) == {"accuracy", "rates", "errors", "bits"}
-    assert set(charts.stale) == {"accuracy", "errors", "bits"}
-    explorer.measure()
-    assert charts.stale == {}
-    head = page.children[1].children[0].value
-    assert f"{100 * explorer.estimate.accuracy:.1f} %" in head
-    assert charts.permalink == explorer.permalink()
-
-
-def test_a_figure_that_fails_says_so_beside_itself_and_the_others_go_on(explorer, monkeypatch):
-    page = dashboard(explorer)
-    charts = next(w for w in page.children[1].children if isinstance(w, Charts))
-
-    def fail(*_):
-        raise ArithmeticError("no logarithm of a negative number")
-
-    monkeypatch.setattr("insitu_widgets.explorer.figures.required_rates", fail)
-    explorer.change(latency_s=2.0)
-    assert "no logarithm" in charts.errors["rates"]
-    assert set(charts.errors) == {"rates"}
-    assert "budget 2 s" in str(charts.charts["bits"])
-
-
-def test_what_a_link_says_is_shown_as_text_not_as_markup(explorer):
-    page = dashboard(explorer)
-    charts = next(w for w in page.children[1].children if isinstance(w, Charts))
-    charts._handle_custom_msg({"type": "hello", "query": "?guard=<script>&latency_s=0.2"}, [])
-    head = page.children[1].children[0].value
-    assert "<script>" not in head
-    assert "&lt;script&gt;" in head
-    assert explorer.situation.latency_s == 0.2
-    assert explorer.estimate is not None
+def test_a_slider_says_its_values_with_their_units():
+    control = slider("Rate", [1.0, 2.0], 2.0, lambda value: f"{value:g} bit/s")
+    assert control.options == (("1 bit/s", 1.0), ("2 bit/s", 2.0))
+    assert control.label == "2 bit/s"
 
 
 def test_the_rates_panel_changes_the_counts():
-    panel = rates_panel()
-    latency, counting, charts = panel.children
-    before = charts.charts["rates"]["spec"]["data"][0]["y"][-1]
-    counting.value = "exact"
-    assert charts.charts["rates"]["spec"]["data"][0]["y"][-1] == 25_557_032 * 32
-    assert before == 23_000_000 * 32
-    latency.value = 0.2
-    assert charts.charts["rates"]["spec"]["data"][0]["y"][-1] == pytest.approx(25_557_032 * 160)
+    shown = rates_panel()
+    last = lambda: shown.charts.charts["rates"]["spec"]["data"][0]["y"][-1]  # noqa: E731
+    assert last() == 23_000_000 * 32
+    shown.controls["counting"].value = "exact"
+    assert last() == 25_557_032 * 32
+    shown.controls["latency_s"].value = 0.2
+    assert last() == pytest.approx(25_557_032 * 160)

@@ -1,0 +1,227 @@
+"""Controls made from the situation's fields."""
+
+from __future__ import annotations
+
+from functools import partial
+from html import escape
+from math import log10
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets as widgets
+
+from insitu_widgets.air.channel import GUARDS
+from insitu_widgets.cards import ROOTS
+from insitu_widgets.explorer.units import error_rate, percent, quantity
+from insitu_widgets.levels.recipe import BITS
+from insitu_widgets.network.situation import NUMBERS, PRESETS, Situation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from insitu_widgets.explorer.runner import Post
+    from insitu_widgets.explorer.state import Explorer
+
+#: Ten steps a decade, rounded as engineers round them (ISO 3, R10).
+_R10 = (1.0, 1.25, 1.6, 2.0, 2.5, 3.15, 4.0, 5.0, 6.3, 8.0)
+#: The sliders' spans, where narrower than what the situation allows.
+_SPANS = {"bandwidth_hz": (1e4, 1e9), "spectral_efficiency_bps_hz": (0.1, 100.0)}
+_ERROR_RATES = (0.0, *(m * 10.0**e for e in range(-7, -1) for m in (1, 2, 5)), 0.1)
+_WIDE = widgets.Layout(width="306px")
+_STYLE = {"description_width": "120px"}
+CUSTOM = "(your own)"
+
+
+def stops(name: str) -> list[float]:
+    """Values that the slider of a numeric field stops at."""
+    if name == "bit_error_rate":
+        return [float(f"{value:.3g}") for value in _ERROR_RATES]
+    limits = NUMBERS[name].metadata
+    low, high = _SPANS.get(name, (limits["low"], limits["high"]))
+    decades = range(round(log10(low)), round(log10(high)))
+    grid = [float(f"{step * 10.0**decade:.3g}") for decade in decades for step in _R10]
+    return [*grid, high]
+
+
+def say(name: str, value: float) -> str:
+    """A field's value with its unit, as its slider says it."""
+    if name == "bit_error_rate":
+        return error_rate(value)
+    if name == "spectral_efficiency_bps_hz":
+        return f"{value:g} bit/s/Hz"
+    return quantity(value, NUMBERS[name].metadata["unit"])
+
+
+class Controls:
+    """All controls of an explorer. Each only sets the situation, and shows what it has become."""
+
+    def __init__(self, explorer: Explorer, post: Post) -> None:
+        self._explorer, self._post = explorer, post
+        self._showing = False
+        self.notice = ""
+        self.preset = self._choice("Preset", [CUSTOM, *PRESETS], self._take_preset, "preset")
+        self.root = self._choice("Root model", list(ROOTS), self._take_root, "root")
+        self.numbers = {
+            name: self._slider(NUMBERS[name].metadata["label"], name)
+            for name in NUMBERS
+            if name != "delay_s"
+        }
+        self.rate = widgets.HTML()
+        self.application = widgets.HTML(layout=_WIDE).add_class("insitu-application")
+        self.guard = self._buttons("Guard", GUARDS, lambda g: explorer.change(guard=g), "guard")
+        self.mode = self._buttons("Chosen by", ("network", "hand"), self._take_mode, "mode")
+        self.cuts = {
+            "exit": self._cut("Exit", "exit"),
+            "keep": self._cut("Keep", "keep"),
+            "bits": self._cut("Bits", "bits"),
+        }
+        self.again = self._button(
+            "Send again", "Another draw of the channel's noise", "again", "112px"
+        )
+        self.again.on_click(lambda _: self._set(self._take_again))
+        self.reset = self._button("Reset", "Back to the first situation", "reset", "70px")
+        self.reset.on_click(lambda _: self._set(self._take_reset))
+        self.show()
+
+    @property
+    def column(self) -> list[Any]:
+        """The controls in their order on the page."""
+        return [
+            self.preset,
+            self.application,
+            self.root,
+            self.numbers["bandwidth_hz"],
+            self.numbers["spectral_efficiency_bps_hz"],
+            self.rate,
+            self.numbers["latency_s"],
+            self.numbers["memory_bytes"],
+            self.numbers["bit_error_rate"],
+            self.guard,
+            self.mode,
+            *self.cuts.values(),
+        ]
+
+    def show(self) -> None:
+        """Make every control say what the situation is."""
+        situation, decision = self._explorer.situation, self._explorer.decision
+        self._showing = True  # what we show now is not a wish of the reader
+        try:
+            self.preset.value = next(
+                (name for name, preset in PRESETS.items() if preset == situation), CUSTOM
+            )
+            self.application.value = escape(situation.application)
+            self.root.value = situation.root
+            for name, slider in self.numbers.items():
+                _show_value(slider, getattr(situation, name), partial(say, name))
+            self.rate.value = (
+                f'<div class="insitu-rate">= <b>{quantity(situation.rate_bps, "bit/s")}</b>, after '
+                f"a delay of {quantity(situation.delay_s, 's')}</div>"
+            )
+            self.guard.value = situation.guard
+            self.mode.value = "network" if situation.recipe is None else "hand"
+            exits = ROOTS[situation.root].num_exits
+            self.cuts["exit"].options = [(f"{e} of {exits}", e) for e in range(1, exits + 1)]
+            recipe = decision.recipe
+            if recipe is not None:
+                self.cuts["exit"].value = recipe.exit or exits
+                _show_value(self.cuts["keep"], recipe.keep, lambda v: percent(v, 0))
+                self.cuts["bits"].value = recipe.bits
+            for cut in self.cuts.values():
+                cut.disabled = situation.recipe is None
+        finally:
+            self._showing = False
+
+    def _set(self, change: Callable[[], None]) -> None:
+        """Carry out a reader's wish in the thread that owns the widgets; a bad one is told."""
+
+        def carry_out() -> None:
+            try:
+                change()
+                self.notice = ""
+            except ValueError as error:
+                self.notice = str(error)
+            self._explorer.notice = self.notice
+            self.show()
+
+        self._post(carry_out)
+
+    def _watch(self, widget: Any, take: Callable[[Any], None], name: str) -> Any:
+        def changed(change: dict[str, Any]) -> None:
+            if not self._showing:
+                self._set(lambda: take(change["new"]))
+
+        widget.observe(changed, "value")
+        widget.add_class(f"insitu-{name}")
+        return widget
+
+    def _choice(
+        self, label: str, options: Iterable[str], take: Callable[[str], None], name: str
+    ) -> Any:
+        widget = widgets.Dropdown(
+            description=label, options=list(options), layout=_WIDE, style=_STYLE
+        )
+        return self._watch(widget, take, name)
+
+    def _buttons(
+        self, label: str, options: Iterable[str], take: Callable[[str], None], name: str
+    ) -> Any:
+        widget = widgets.ToggleButtons(
+            description=label,
+            options=list(options),
+            style={**_STYLE, "button_width": "60px" if len(list(options)) > 2 else "84px"},
+            layout=_WIDE,
+        )
+        return self._watch(widget, take, name)
+
+    def _button(self, label: str, tooltip: str, name: str, width: str) -> Any:
+        button = widgets.Button(description=label, tooltip=tooltip, layout={"width": width})
+        return button.add_class(f"insitu-{name}")
+
+    def _slider(self, label: str, name: str) -> Any:
+        widget = widgets.SelectionSlider(
+            description=label,
+            options=[(say(name, value), value) for value in stops(name)],
+            layout=_WIDE,
+            style=_STYLE,
+        )
+        return self._watch(widget, lambda value: self._explorer.change(**{name: value}), name)
+
+    def _cut(self, label: str, name: str) -> Any:
+        options: dict[str, list[tuple[str, Any]]] = {
+            "exit": [("1", 1)],
+            "keep": [
+                (percent(keep, 0), keep)
+                for keep in sorted({row.recipe.keep for row in self._explorer.catalogue.rows})
+            ],
+            "bits": [(f"{bits} bit", bits) for bits in BITS],
+        }
+        widget = widgets.SelectionSlider(
+            description=label, options=options[name], layout=_WIDE, style=_STYLE
+        )
+        return self._watch(widget, lambda value: self._explorer.by_hand(**{name: value}), name)
+
+    def _take_preset(self, name: str) -> None:
+        if name != CUSTOM:
+            self._explorer.situation = PRESETS[name]
+
+    def _take_root(self, name: str) -> None:
+        self._explorer.change(root=name, recipe=None)
+
+    def _take_mode(self, mode: str) -> None:
+        if mode == "network":
+            self._explorer.change(recipe=None)
+        else:
+            self._explorer.by_hand()
+
+    def _take_again(self) -> None:
+        self._explorer.change(seed=self._explorer.situation.seed + 1)
+
+    def _take_reset(self) -> None:
+        self._explorer.situation = Situation()
+
+
+def _show_value(slider: Any, value: float, label: Callable[[float], str]) -> None:
+    """Set a slider, giving it one more stop where the value lies between its own."""
+    if value not in [option for _, option in slider.options]:
+        values = sorted({*(option for _, option in slider.options), value})
+        slider.options = [(label(option), option) for option in values]
+    slider.value = value

@@ -1,0 +1,149 @@
+"""Controls without a browser: each sets the situation, and shows what it has become."""
+
+import pytest
+
+from insitu_widgets.explorer import words
+from insitu_widgets.explorer.charts import Charts
+from insitu_widgets.explorer.controls import CUSTOM, Controls, say, stops
+from insitu_widgets.explorer.dashboard import dashboard
+from insitu_widgets.explorer.state import Explorer
+from insitu_widgets.levels.recipe import Recipe
+from insitu_widgets.network.situation import NUMBERS, PRESETS, Situation
+
+
+@pytest.fixture
+def explorer():
+    return Explorer(measuring=False)
+
+
+@pytest.fixture
+def controls(explorer):
+    return Controls(explorer, lambda call: call())
+
+
+def test_the_sliders_span_what_the_issue_of_the_day_needs():
+    assert stops("latency_s")[0] == 1e-3
+    assert stops("latency_s")[-1] == 10.0
+    rates = stops("bit_error_rate")
+    assert (rates[0], rates[1], rates[-1]) == (0.0, 1e-7, 0.1)
+    for name in NUMBERS:
+        if name != "delay_s":
+            limits = NUMBERS[name].metadata
+            assert all(limits["low"] <= stop <= limits["high"] for stop in stops(name))
+
+
+@pytest.mark.parametrize("name", [name for name in NUMBERS if name != "delay_s"])
+def test_every_slider_sets_its_field_and_says_a_unit(explorer, controls, name):
+    slider = controls.numbers[name]
+    label, value = slider.options[3]
+    slider.value = value
+    assert getattr(explorer.situation, name) == value
+    unit = NUMBERS[name].metadata["unit"]
+    assert label.endswith(unit)
+    assert label == say(name, value)
+
+
+def test_controls_follow_the_situation(explorer, controls):
+    explorer.situation = PRESETS["Car"]
+    controls.show()
+    assert controls.preset.value == "Car"
+    assert controls.guard.value == "zero"
+    assert controls.numbers["latency_s"].value == 0.05
+    assert "500 kbit/s" in controls.rate.value
+
+
+def test_a_value_between_two_stops_gets_a_stop_of_its_own(explorer, controls):
+    explorer.change(latency_s=0.123)
+    controls.show()
+    assert controls.numbers["latency_s"].label == "123 ms"
+    assert explorer.situation.latency_s == 0.123
+
+
+def test_sending_again(explorer, controls):
+    controls.again.click()
+    assert explorer.situation == Situation(seed=1)
+
+
+def test_presets_and_reset(explorer, controls):
+    controls.preset.value = "AR headset"
+    assert explorer.situation == PRESETS["AR headset"]
+    controls.reset.click()
+    assert explorer.situation == Situation()
+    assert controls.preset.value == CUSTOM
+
+
+def test_by_hand_and_back(explorer, controls):
+    assert all(cut.disabled for cut in controls.cuts.values())
+    chosen = explorer.decision.recipe
+    controls.mode.value = "hand"
+    assert explorer.situation.recipe == chosen
+    assert not any(cut.disabled for cut in controls.cuts.values())
+    controls.cuts["exit"].value = 6
+    controls.cuts["keep"].value = 0.2
+    controls.cuts["bits"].value = 16
+    assert explorer.situation.recipe == Recipe("resnet-digits", keep=0.2, bits=16)
+    controls.mode.value = "network"
+    assert explorer.situation.recipe is None
+
+
+def test_another_root_lets_the_network_choose_again(explorer, controls):
+    controls.mode.value = "hand"
+    controls.root.value = "vit-digits"
+    assert explorer.situation.recipe is None
+    assert {row.root for row in explorer.decision.reasons} == {"vit-digits"}
+
+
+@pytest.mark.parametrize("name", [*PRESETS, "nothing", "broken"])
+def test_the_sentence_names_the_choice_and_the_reason(name):
+    situation = {
+        **PRESETS,
+        "nothing": Situation(bandwidth_hz=1e3),
+        "broken": Situation(recipe=Recipe("resnet-digits"), latency_s=0.01),
+    }[name]
+    explorer = Explorer(situation, measuring=False)
+    text = words.sentence(explorer)
+    if name == "nothing":
+        assert "Nothing fits" in text
+        assert "latency budget" in text
+    elif name == "broken":
+        assert "breaks the latency budget" in text
+    else:
+        assert str(explorer.decision.recipe) in text
+        assert ("no limit binds" in text) == (explorer.decision.next_better is None)
+
+
+def test_the_page_shows_the_state(explorer):
+    page = dashboard(explorer)
+    charts = next(w for w in page.children[1].children if isinstance(w, Charts))
+    assert set(charts.charts) == {"accuracy", "rates", "errors", "bits"}
+    assert set(charts.stale) == {"accuracy", "errors", "bits"}
+    explorer.measure()
+    assert charts.stale == {}
+    head = page.children[1].children[0].value
+    assert f"{100 * explorer.estimate.accuracy:.1f} %" in head
+    assert charts.permalink == explorer.permalink()
+
+
+def test_a_figure_that_fails_says_so_beside_itself_and_the_others_go_on(explorer, monkeypatch):
+    page = dashboard(explorer)
+    charts = next(w for w in page.children[1].children if isinstance(w, Charts))
+
+    def fail(*_):
+        raise ArithmeticError("no logarithm of a negative number")
+
+    monkeypatch.setattr("insitu_widgets.explorer.figures.required_rates", fail)
+    explorer.change(latency_s=2.0)
+    assert "no logarithm" in charts.errors["rates"]
+    assert set(charts.errors) == {"rates"}
+    assert "budget 2 s" in str(charts.charts["bits"])
+
+
+def test_what_a_link_says_is_shown_as_text_not_as_markup(explorer):
+    page = dashboard(explorer)
+    charts = next(w for w in page.children[1].children if isinstance(w, Charts))
+    charts._handle_custom_msg({"type": "hello", "query": "?guard=<script>&latency_s=0.2"}, [])
+    head = page.children[1].children[0].value
+    assert "<script>" not in head
+    assert "&lt;script&gt;" in head
+    assert explorer.situation.latency_s == 0.2
+    assert explorer.estimate is not None
