@@ -229,6 +229,7 @@ def lossy(
     segments: Segments,
     held: SubModel | None,
     link: Link,
+    *,
     loss: float,
     seeds: Sequence[int],
     root: Root | None = None,

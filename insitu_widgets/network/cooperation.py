@@ -166,6 +166,7 @@ def cooperate(
     submodel: SubModel,
     images: ImageSet,
     feature_bits: Sequence[int],
+    *,
     confidence: float = 1.0,
     training: ImageSet | None = None,
 ) -> Iterator[Cooperation]:

@@ -167,7 +167,7 @@ def customise(
     masks = {layer.name: layer.mask for layer in submodel.layers if not bool(layer.mask.all())}
     random = torch.Generator().manual_seed(seed)
     seconds, start = 0.0, time.perf_counter()
-    passes = tune(network, lambda batch: [network(batch)], images, tuning, random, masks)
+    passes = tune(network, lambda batch: [network(batch)], images, tuning, random, masks=masks)
     for epoch, loss in enumerate(passes, 1):
         seconds += time.perf_counter() - start
         yield Tuned(epoch, seconds, loss, network, count)

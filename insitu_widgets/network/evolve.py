@@ -119,15 +119,12 @@ class Child:
         Accuracy on the images that selection is made with.
     score : float
         That accuracy, less the price of the parameters owned.
-    alive : bool
-        Whether it was among the best, and so a parent to come.
     """
 
     generation: int
     individual: Individual
     estimate: Estimate
     score: float
-    alive: bool = False
 
 
 def mutate(
@@ -175,6 +172,7 @@ def evolve(
     root: Root,
     images: ImageSet,
     selection: ImageSet,
+    *,
     generations: int,
     children: int,
     tuning: Tuning,
@@ -225,7 +223,7 @@ def evolve(
         return Child(generation, individual, estimate, score)
 
     parents = [scored(first, 0)]
-    yield replace(parents[0], alive=True)
+    yield parents[0]
     for generation in range(1, generations + 1):
         born: list[Child] = []
         for _ in range(children):
@@ -235,13 +233,12 @@ def evolve(
             individual.owned.requires_grad_(requires_grad=True)
             child = scored(individual, generation)
             born.append(child)
-            best = select([*parents, *born], children)
-            yield replace(child, alive=any(child is one for one in best))
+            yield child
         parents = select([*parents, *born], children)
 
 
 def select(children: Sequence[Child], count: int) -> list[Child]:
-    """The ``count`` with the highest scores; the elder of equals first."""
+    """The next parents: half of ``count``, with the highest scores; the elder of equals first."""
     return sorted(children, key=lambda child: -child.score)[: max(1, count // 2)]
 
 

@@ -57,6 +57,7 @@ def tune(
     images: ImageSet,
     tuning: Tuning,
     random: torch.Generator,
+    *,
     masks: Mapping[str, Tensor] | None = None,
 ) -> Iterator[float]:
     """Train those parameters of a network that require a gradient, in place.
@@ -98,7 +99,18 @@ def tune(
     schedule = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.1, tuning.epochs)
     for _ in range(tuning.epochs):
         network.train(tuning.statistics)
-        loss = _pass(network, optimiser, exits, images, tuning, random)
+        loss = 0.0
+        for index in _batches(len(images), tuning, random):
+            batch, labels = images.images[index], images.labels[index]
+            if tuning.warped:
+                batch = warp(batch, _WARP, random)
+            losses = [functional.cross_entropy(logits, labels) for logits in exits(batch)]
+            mean = torch.stack(losses).mean()
+            optimiser.zero_grad()
+            mean.backward()
+            nn.utils.clip_grad_norm_(free.values(), _CLIP)
+            optimiser.step()
+            loss += float(mean.detach()) * len(index) / len(images)
         schedule.step()
         network.eval()
         yield loss
@@ -106,26 +118,8 @@ def tune(
         hook.remove()
 
 
-def _pass(
-    network: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    exits: Callable[[Tensor], Iterable[Tensor]],
-    images: ImageSet,
-    tuning: Tuning,
-    random: torch.Generator,
-) -> float:
-    total = 0.0
-    for index in torch.randperm(len(images), generator=random).split(tuning.batch):
-        if tuning.statistics and len(index) == 1 < len(images):
-            continue  # one image has no spread for a norm to divide by
-        batch, labels = images.images[index], images.labels[index]
-        if tuning.warped:
-            batch = warp(batch, _WARP, random)
-        losses = [functional.cross_entropy(logits, labels) for logits in exits(batch)]
-        loss = torch.stack(losses).mean()
-        optimiser.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), _CLIP)
-        optimiser.step()
-        total += float(loss.detach()) * len(index)
-    return total / len(images)
+def _batches(count: int, tuning: Tuning, random: torch.Generator) -> list[Tensor]:
+    batches = list(torch.randperm(count, generator=random).split(tuning.batch))
+    if tuning.statistics and len(batches) > 1 and len(batches[-1]) == 1:
+        batches.pop()  # one image has no spread for a norm to divide by
+    return batches
