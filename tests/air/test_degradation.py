@@ -103,7 +103,7 @@ def test_sending_again_takes_as_many_bits_as_the_losses_say():
 
 
 def test_the_head_of_another_exit_does_not_fit(tiny):
-    submodel, packet = sent(tiny)
+    _, packet = sent(tiny)
     held, _ = sent(tiny, exit=1)
     arrived, lacking = receive(packet, np.ones(len(packet.body), bool), tiny)
     network = fill(arrived, lacking, held)
@@ -123,7 +123,8 @@ def test_what_the_device_holds_is_better_than_zero(roots, few):
             name: int((network(few.images).argmax(1) == few.labels).sum())
             for name, network in draw.networks.items()
         }
-    assert right["held"] >= 34 > 20 >= right["zero"]
+    assert right["held"] >= 34
+    assert right["zero"] <= 20
 
 
 @pytest.mark.parametrize("loss", [-0.1, 1.0, float("nan"), "0.1", True])

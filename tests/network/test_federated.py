@@ -120,11 +120,13 @@ def test_feedback_makes_up_for_what_was_left_out(train, young):
 
 def test_wrong_input(train, young):
     plan = Federation(1, Tuning())
-    with pytest.raises(ValueError, match="device 2 of 2 must have at least 1 image; got 0. Raise"):
+    with pytest.raises(
+        ValueError, match=r"device 2 of 2 must have at least 1 image; got 0\. Raise"
+    ):
         next(federate(young, train, [torch.arange(3), torch.arange(0)], plan))
     with pytest.raises(ValueError, match="devices must be a whole number from 1"):
         next(federate(young, train, [], plan))
-    with pytest.raises(ValueError, match="alpha must be a number from 0.001"):
+    with pytest.raises(ValueError, match=r"alpha must be a number from 0\.001"):
         share_out(train.labels, 3, 0.0, 0)
     with pytest.raises(ValueError, match="rounds must be"):
         Federation(0, Tuning())
