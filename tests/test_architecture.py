@@ -12,7 +12,7 @@ import insitu_widgets
 PACKAGE = Path(insitu_widgets.__file__).parent
 FLOORS = ["levels", "air", "network", "explorer"]
 BESIDE_ROOTS = {
-    *("cards", "cifar100", "data", "errors", "estimate", "evaluate", "roots"),
+    *("cards", "cifar100", "data", "errors", "estimate", "evaluate", "roots", "units"),
     *("augment", "checkpoint", "model_card", "plans", "train"),
 }
 LEVELS = {"levels.depth", "levels.parameter", "levels.bit"}
@@ -78,7 +78,7 @@ def test_arrows_run_downwards_only(module):
 def test_roots_stand_on_errors_and_cards_only():
     assert ARROWS["roots"] <= {"errors", "cards"}
     assert ARROWS["errors"] == set()
-    for beside in ("cards", "cifar100", "estimate", "plans"):
+    for beside in ("cards", "cifar100", "estimate", "plans", "units"):
         assert ARROWS[beside] <= {"errors"}
     assert ARROWS["data"] <= {"errors", "cifar100"}
 
