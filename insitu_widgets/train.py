@@ -224,7 +224,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     plan = PLANS[options.root]
     if options.epochs is not None:
-        plan = replace(plan, epochs=in_range("--epochs", options.epochs, 1, 10_000))
+        try:
+            plan = replace(plan, epochs=in_range("--epochs", options.epochs, 1, 10_000))
+        except ValueError as error:
+            parser.error(str(error))
     data = options.root.rpartition("-")[2]
     images = held = load_data(data, "train")
     if options.holdout:

@@ -85,7 +85,7 @@ def accuracy_against_size(
     ]
     if decision.expected:
         star = {"color": PURPLE, "symbol": "star", "size": 18, "line": {"width": 1.5}}
-        name = "chosen (catalogue)" if situation.recipe is None else "by hand (catalogue)"
+        name = "chosen" if situation.recipe is None else "by hand"
         data.append(_dots(name, [decision.expected], star))
     if live:
         num_bits, estimate = live
@@ -227,7 +227,7 @@ def required_rates(
             {
                 "type": "scatter",
                 "mode": "markers",
-                "name": "your link and sub-model",
+                "name": "your link",
                 "x": [100 * here[0]],
                 "y": [here[1]],
                 "marker": {"color": ORANGE, "symbol": "star", "size": 16, "line": {"width": 1}},
