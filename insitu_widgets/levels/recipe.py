@@ -70,7 +70,8 @@ class Recipe:
             raise ValueError(msg)
         one_of("bits", self.bits, BITS)
         keep: object = self.keep
-        if isinstance(keep, bool) or not isinstance(keep, Real) or not 0 < keep <= 1:
+        number = isinstance(keep, Real) and not isinstance(keep, bool)
+        if not number or not 0 < self.keep <= 1:
             msg = (
                 f"keep must be a number above 0, up to 1; got {self.keep!r}. Give the share of the "
                 f"weights to keep: 0.5 keeps 50 %."
