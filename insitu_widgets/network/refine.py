@@ -35,7 +35,10 @@ if TYPE_CHECKING:
 
 _TOP = struct.Struct("<IIBHdH")
 _LAYER = struct.Struct("<BBBIIB")
-_DTYPES = {16: np.dtype("<f2"), 32: np.dtype("<f4")}
+_DTYPES: dict[int, np.dtype[np.float16 | np.float32]] = {
+    16: np.dtype("<f2"),
+    32: np.dtype("<f4"),
+}
 
 
 def refinement(smaller: Packet, larger: Packet) -> Packet:
@@ -116,8 +119,8 @@ def grow(smaller: Packet, refined: Packet) -> Packet:
     ):
         before = None if whole else held[name].mask
         among = like.numel() - (int(before.sum()) if before is not None else 0)
-        mask = coding.decode_mask(way, parameter, refined.header[at : at + size], count, among)
-        additions.append((before, torch.from_numpy(mask)))
+        decoded = coding.decode_mask(way, parameter, refined.header[at : at + size], count, among)
+        additions.append((before, torch.from_numpy(decoded)))
         at += size
     layers, body_at = [], 0
     for (name, like), record, (before, mask) in zip(
