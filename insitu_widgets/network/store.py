@@ -261,6 +261,7 @@ class Shelf:
         self.drop(recipe)
         if self.store.alone(packet) > self.capacity_bytes:
             return False, []
+        before = self._held.copy()
         self.store.add(recipe, packet)
         gone: list[tuple[Recipe, Packet]] = []
         for other in [other for other, fixed in self._held.items() if not fixed]:
@@ -272,9 +273,7 @@ class Shelf:
             self.store.remove(recipe)
             for other, its in gone:
                 self.store.add(other, its)
-                self._held[other] = False
-            for other, _ in reversed(gone):
-                self._held.move_to_end(other, last=False)
+            self._held = before
             return False, []
         self._held[recipe] = pinned
         return True, gone
