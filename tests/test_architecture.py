@@ -122,10 +122,11 @@ def test_there_is_no_circle():
     ("libraries", "rooms"),
     [
         ({"ipywidgets", "traitlets", "anywidget", "plotly", "IPython"}, {"explorer"}),
-        ({"dask", "distributed"}, {"network.sweep"}),
+        ({"dask", "distributed"}, {"network.sweep", "network.study"}),
         ({"torchvision"}, {"roots", "air.rates", "cifar100"}),
         ({"safetensors"}, {"roots", "model_card"}),
         ({"tqdm"}, {"train", "network.sweep"}),
+        ({"jsonschema"}, {"network.dsi"}),
         ({"matplotlib", "pandas", "scipy", "sklearn"}, set()),
     ],
     ids=lambda value: "-".join(sorted(value)) if value and "insitu" not in value else None,
