@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from insitu_widgets.air.radio import MODULATIONS, Radio
+from insitu_widgets.air.radio import MODULATIONS, Mode, Radio
 from insitu_widgets.errors import in_range, one_of
 
 if TYPE_CHECKING:
@@ -84,20 +84,24 @@ def receive(
     return np.asarray(symbols + sigma * noise)
 
 
-def count_errors(
-    modulation: str,
-    radio: Radio,
-    num_bits: int,
-    random: np.random.Generator,
-    repeats: int = 1,
-) -> int:
-    """Send ``num_bits`` random bits (rounded up to whole symbols) and count the wrong ones."""
+def count_errors(mode: Mode, radio: Radio, num_bits: int, random: np.random.Generator) -> int:
+    """Send ``num_bits`` random information bits and count the wrong ones after the decoder.
+
+    A random permutation of the coded bits is the interleaver.
+    """
     in_range("num_bits", num_bits, 1, 10**9, "bits")
-    one_of("modulation", modulation, MODULATIONS)
-    width = MODULATIONS[modulation]
-    sent = random.integers(0, 2, -(-num_bits // width) * width, dtype=np.uint8)
-    arrived = receive(modulate(sent, modulation), radio, random, repeats)
-    return int(np.count_nonzero(demodulate(arrived, modulation) != sent))
+    bits = random.integers(0, 2, num_bits, dtype=np.uint8)
+    coded = bits if mode.code == "uncoded" else encode(bits, mode.code)
+    order = random.permutation(coded.size)
+    width = MODULATIONS[mode.modulation]
+    sent = np.zeros(-(-coded.size // width) * width, np.uint8)
+    sent[: coded.size] = coded[order]
+    arrived = receive(modulate(sent, mode.modulation), radio, random, mode.repeats)
+    decided = np.empty_like(coded)
+    decided[order] = demodulate(arrived, mode.modulation)[: coded.size]
+    if mode.code != "uncoded":
+        decided = viterbi(decided, num_bits, mode.code)
+    return int(np.count_nonzero(decided != bits))
 
 
 def encode(bits: Bits, code: str) -> Bits:

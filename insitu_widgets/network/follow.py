@@ -100,6 +100,11 @@ def by_bit(root: Root, exit_: int | None = None) -> list[Increment]:
     return increments
 
 
+def whole_packets(increments: Sequence[Increment], root: Root) -> list[Packet]:
+    """The same recipes as packets of their own, each cut and quantised for itself."""
+    return [pack(derive(root, increment.whole.recipe)) for increment in increments]
+
+
 def _append(shared: int, held: bytes, piece: bytes) -> bytes:
     return held[:shared] + piece
 

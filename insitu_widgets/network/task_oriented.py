@@ -170,7 +170,15 @@ def _next_measured(catalogue: Catalogue, error_rate: float) -> float | None:
     return rates[place] if place < len(rates) else None
 
 
-def deliver(plan: Plan, guard: str, seed: int, packet: Packet | None = None) -> SubModel:
+@dataclass(frozen=True, eq=False)
+class Delivered:
+    """What arrived, and how many bits of it were turned over."""
+
+    model: SubModel
+    flips: int
+
+
+def deliver(plan: Plan, guard: str, seed: int, packet: Packet | None = None) -> Delivered:
     """Carry a plan out: pack, turn over the body's bits at the plan's rate, unpack.
 
     ``packet`` is the plan's, if it has been made before. Bits are turned over independently, as
@@ -181,4 +189,5 @@ def deliver(plan: Plan, guard: str, seed: int, packet: Packet | None = None) -> 
 
     sent = packet or from_root(plan.recipe)
     arrived = transmit(sent, Link(1.0, bit_error_rate=plan.bit_error_rate), seed)
-    return unpack(arrived, guard)[0]
+    changed = int.from_bytes(sent.body) ^ int.from_bytes(arrived.body)
+    return Delivered(unpack(arrived, guard)[0], changed.bit_count())
