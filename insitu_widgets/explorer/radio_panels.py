@@ -71,7 +71,8 @@ def _radio(fading: str, antennas: int, code: str) -> Iterator[Picture]:
     counted: dict[str, list[tuple[float, float]]] = {}
     rates = radio_figures.rates(radio)
     places = list(_countable(radio, code))
-    said = f"{fading}, {antennas} antennas, {'no code' if code == 'uncoded' else f'rate {code}'}"
+    protection = "no code" if code == "uncoded" else f"code of rate {code}"
+    said = f"{fading}, antennas: {antennas}, {protection}"
     random = np.random.default_rng(0)
     for done in range(len(places) + 1):
         if done:
@@ -233,7 +234,7 @@ def _compared(
         for name in NETWORKS[1:]
     }
     points = {name: sorted(row, key=lambda p: p.snr_db) for name, row in measured.items()}
-    words = _gained(plans, real[NETWORKS[-1]])
+    words = _gained(plans, real)
     return Picture(
         {
             "accuracy": Chart(
@@ -254,20 +255,28 @@ def _compared(
 
 
 def _gained(
-    plans: Mapping[str, Sequence[Plan | None]], gains: Sequence[tuple[float, float]]
+    plans: Mapping[str, Sequence[Plan | None]], real: Mapping[str, Sequence[tuple[float, float]]]
 ) -> str:
     """What was measured of the task-oriented network, in words."""
+    *_, halfway, task = NETWORKS
+    gains = real[task]
     if not gains:
         return "Not measured yet."
     snr_db, most = max(gains, key=lambda pair: pair[1])
     place = _TASK_SNRS_DB.index(int(snr_db))
     gained = sum(100 * gain >= _MEASURABLE_POINTS for _, gain in gains)
     lost = sum(100 * gain <= -_MEASURABLE_POINTS for _, gain in gains)
+    together = [
+        (mine - theirs, at) for (at, mine), (_, theirs) in zip(gains, real[halfway], strict=True)
+    ]
+    (best, best_at), (worst, worst_at) = max(together), min(together)
     named = "; ".join(f"{name}: {_said(plans[name][place])}" for name in NETWORKS)
     return (
         f"Measured at {len(gains)} of {len(_TASK_SNRS_DB)} SNRs: the task-oriented network gains "
         f"{_MEASURABLE_POINTS:g} point or more at {gained}, loses as much at {lost}, else the two "
-        f"are as good. Most at {snr_db:.0f} dB, {100 * most:+.1f} points. There: {named}."
+        f"are as good. Most at {snr_db:.0f} dB, {100 * most:+.1f} points. There: {named}. "
+        f"Over a link that is merely relaxed, choosing together makes {100 * worst:+.1f} points "
+        f"({worst_at:.0f} dB) to {100 * best:+.1f} points ({best_at:.0f} dB)."
     )
 
 
