@@ -131,7 +131,7 @@ def task_oriented_panel() -> Panel:
         "images; bars span the draws.",
         {
             "root": choice("Root model", list(ROOTS), "resnet-digits"),
-            "fading": choice("Fading", FADINGS),
+            "fading": choice("Fading", FADINGS, "Rayleigh"),
             "antennas": _antennas(),
             "bandwidth_hz": _bandwidth(5e5),
             "latency_s": slider(
@@ -300,7 +300,7 @@ def trace_panel() -> Panel:
             "doppler_hz": slider(
                 "Doppler shift", (0.2, 0.5, 1, 2, 5, 10, 20), 2, lambda f: f"{f:g} Hz"
             ),
-            "bandwidth_hz": _bandwidth(2e5),
+            "bandwidth_hz": _bandwidth(1e5),
             "most_ber": slider(
                 "Body's BER up to", (1e-9, 1e-6, 1e-4, 1e-3, 1e-2), 1e-3, error_rate
             ),
