@@ -216,9 +216,14 @@ class Mode:
 
     def bit_error_rate(self, radio: Radio) -> float:
         """Bit-error rate after the decoder, in [0, 1/2]; with a code it is the union bound."""
-        raw = raw_bit_error_rate(self.modulation, radio, self.repeats)
-        code = CODES[self.code]
-        return code.bit_error_rate(raw) if code else raw
+        return _bit_error_rate(self, radio)
+
+
+@lru_cache(maxsize=8192)  # panels and planners ask for the same few thousand again and again
+def _bit_error_rate(mode: Mode, radio: Radio) -> float:
+    raw = raw_bit_error_rate(mode.modulation, radio, mode.repeats)
+    code = CODES[mode.code]
+    return code.bit_error_rate(raw) if code else raw
 
 
 #: All modes: every modulation with every code, and two slower ones for the edge of a cell.
@@ -229,7 +234,7 @@ MODES = (
 )
 
 
-@lru_cache(maxsize=4096)  # a sender that follows the channel asks the same again and again
+@lru_cache(maxsize=4096)
 def fastest(radio: Radio, most_ber: float) -> Mode | None:
     """The fastest mode whose bit-error rate is at most ``most_ber``; ``None`` if there is none."""
     in_range("most_ber", most_ber, 0.0, 0.5)

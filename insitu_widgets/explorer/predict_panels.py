@@ -118,7 +118,10 @@ def analytics_panel() -> Panel:
         {
             "shift": choice(
                 "The users' images are",
-                [("like the catalogue's", "none"), "noisy", "rotated", "blurred"],
+                [
+                    ("like the catalogue's", "none"),
+                    *((s, s) for s in ("noisy", "rotated", "blurred")),
+                ],
                 "noisy",
             ),
             "strength": slider(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from insitu_widgets.explorer import radio_figures
 from insitu_widgets.explorer.panels import Chart, Panel, Picture, choice, number, slider
 from insitu_widgets.explorer.radio_figures import NETWORKS, SNRS_DB, Point, Step
 from insitu_widgets.explorer.units import error_rate, percent, quantity
-from insitu_widgets.network.catalogue import load_catalogue
+from insitu_widgets.network.catalogue import Catalogue, load_catalogue
 from insitu_widgets.network.situation import Situation
 from insitu_widgets.network.task_oriented import (
     RELAXED_BER,
@@ -32,7 +32,11 @@ if TYPE_CHECKING:
     from insitu_widgets.evaluate import Classifier
     from insitu_widgets.network.follow import Air, Held
 
-_PLANNERS = dict(zip(NETWORKS, (rate_centric, relaxed, task_oriented), strict=True))
+_PLANNERS: dict[str, Callable[[Situation, Radio, Catalogue], Plan | None]] = {
+    NETWORKS[0]: rate_centric,
+    NETWORKS[1]: relaxed,
+    NETWORKS[2]: task_oriented,
+}
 _TASK_SNRS_DB = tuple(range(-4, 39, 2))
 _ANTENNAS = (1, 2, 4, 8, 16)
 _BANDWIDTHS_HZ = (5e4, 1e5, 2e5, 5e5, 1e6, 2e6, 5e6)
@@ -287,6 +291,10 @@ def _said(plan: Plan | None) -> str:
     return f"{cut} at {plan.body_mode} (BER {error_rate(plan.bit_error_rate)})"
 
 
+_TRACE_S, _FIXED_WITHIN_S = 3.0, 1.0
+_BITWISE_EXIT = 3
+
+
 def trace_panel() -> Panel:
     """A channel that changes: increments that follow it, against a choice fixed at the start."""
     return Panel(
@@ -295,7 +303,7 @@ def trace_panel() -> Panel:
         "over at each slot's bit-error rate, and what is held is measured on all test images.",
         {
             "root": choice("Root model", list(ROOTS), "vgg-digits"),
-            "way": choice("Increments", ["exit by exit", "bit by bit"]),
+            "way": choice("Increments", ["exit by exit", f"bit by bit, exit {_BITWISE_EXIT}"]),
             "snr_db": slider("Mean SNR", (5, 10, 15, 20, 25), 15, lambda db: f"{db:.0f} dB"),
             "doppler_hz": slider(
                 "Doppler shift", (0.2, 0.5, 1, 2, 5, 10, 20), 2, lambda f: f"{f:g} Hz"
@@ -308,9 +316,6 @@ def trace_panel() -> Panel:
         },
         _trace,
     )
-
-
-_TRACE_S, _FIXED_WITHIN_S = 3.0, 1.0
 
 
 def _trace(  # noqa: PLR0917  (a control each)
@@ -331,7 +336,9 @@ def _trace(  # noqa: PLR0917  (a control each)
     guess = 1 / ROOTS[root].classes
     yield Picture({"rate": rate, "held": _held(guess, [], [])}, "", 0.0)
     model = load_root(root)
-    increments = follow.by_exit(model) if way == "exit by exit" else follow.by_bit(model)
+    increments = (
+        follow.by_exit(model) if way == "exit by exit" else follow.by_bit(model, _BITWISE_EXIT)
+    )
     wholes = follow.whole_packets(increments, model)
     random = np.random.default_rng(seed)
     meter = _Meter(root, "zero", 1)

@@ -121,7 +121,7 @@ def spectrum(code, reach):
 
 
 def _weight(register, sent):
-    parities = [bin(register & g).count("1") % 2 for g in (0o133, 0o171)]
+    parities = [(register & g).bit_count() % 2 for g in (0o133, 0o171)]
     return sum(p for p, s in zip(parities, sent, strict=True) if s)
 
 
