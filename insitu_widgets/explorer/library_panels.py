@@ -14,7 +14,6 @@ import numpy as np
 from insitu_widgets.cards import ROOTS
 from insitu_widgets.explorer import library_figures as figures
 from insitu_widgets.explorer.panels import Chart, Panel, Picture, choice, number, slider
-from insitu_widgets.explorer.units import percent, quantity
 from insitu_widgets.levels.recipe import Recipe
 from insitu_widgets.network.broadcast import air_time, layers, links
 from insitu_widgets.network.library import Library, from_root
@@ -26,6 +25,7 @@ from insitu_widgets.network.store import Apart, Nested, Pieces, Store, root_byte
 from insitu_widgets.network.study import LOADS, study
 from insitu_widgets.network.tiers import TIERS
 from insitu_widgets.roots import load_root
+from insitu_widgets.units import percent, quantity
 
 _KEEPS = (1.0, 0.5, 0.3, 0.2, 0.1)
 _BITS = (2, 3, 4, 6, 8, 16, 32)

@@ -10,9 +10,9 @@ import numpy as np
 from insitu_widgets.cards import ROOTS
 from insitu_widgets.explorer import predict_figures
 from insitu_widgets.explorer.panels import Chart, Panel, Picture, choice, number, slider
-from insitu_widgets.explorer.units import percent, quantity
 from insitu_widgets.network import predict
 from insitu_widgets.network.predict import Device, Outcome
+from insitu_widgets.units import percent, quantity
 
 _DAYS = 100
 _DAYS_A_STEP = 20

@@ -25,8 +25,8 @@ from insitu_widgets.explorer.figures import (
     _layout,
     _title,
 )
-from insitu_widgets.explorer.units import error_rate
 from insitu_widgets.network.task_oriented import RELAXED_BER
+from insitu_widgets.units import error_rate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

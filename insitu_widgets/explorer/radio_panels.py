@@ -16,7 +16,6 @@ from insitu_widgets.cards import ROOTS
 from insitu_widgets.explorer import radio_figures
 from insitu_widgets.explorer.panels import Chart, Panel, Picture, choice, number, slider
 from insitu_widgets.explorer.radio_figures import NETWORKS, SNRS_DB, Point, Step
-from insitu_widgets.explorer.units import error_rate, percent, quantity
 from insitu_widgets.network.catalogue import Catalogue, load_catalogue
 from insitu_widgets.network.situation import Situation
 from insitu_widgets.network.task_oriented import (
@@ -27,6 +26,7 @@ from insitu_widgets.network.task_oriented import (
     relaxed,
     task_oriented,
 )
+from insitu_widgets.units import error_rate, percent, quantity
 
 if TYPE_CHECKING:
     from insitu_widgets.evaluate import Classifier
