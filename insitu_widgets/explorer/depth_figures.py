@@ -46,6 +46,10 @@ _PARTS = (
 )
 
 
+#: Bars longer than so many times the best one are cut off there, with an arrow.
+CUT = 5
+
+
 def place(point: int, last: int) -> str:
     """A split point as an axis says it."""
     return {0: "0: server", last: f"{last}: device"}.get(point, str(point))
@@ -108,43 +112,52 @@ def split_times(times: Sequence[SplitTime], images: int, best: int, allowed: Seq
     """Where the time goes at each split point; what is far slower than the best is cut off."""
     last = times[-1].point
     totals = [time.total_s(images) for time in times]
-    top = min(max(totals), 5 * totals[best])
+    top = min(max(totals), CUT * totals[best])
     parts = {
         "download": [time.download_s for time in times],
         "device": [images * time.device_s for time in times],
         "uplink": [images * time.upload_s for time in times],
         "server": [images * time.server_s for time in times],
     }
+    drawn: dict[str, list[float]] = {}
+    room = [top] * len(times)
+    for name, seconds in parts.items():
+        drawn[name] = [min(part, left) for part, left in zip(seconds, room, strict=True)]
+        room = [left - part for part, left in zip(drawn[name], room, strict=True)]
     bars = [
         {
-            "type": "bar", "name": name, "x": [time.point for time in times], "y": parts[name],
+            "type": "bar", "name": name, "x": [time.point for time in times], "y": drawn[name],
+            "customdata": parts[name],
             "marker": {
                 "color": color, "pattern": {"shape": pattern},
                 "opacity": [1.0 if time.point in allowed else 0.3 for time in times],
             },
-            "hovertemplate": "%{y:.3s}s<extra>" + name + "</extra>",
+            "hovertemplate": "%{customdata:.3s}s<extra>" + name + "</extra>",
         }
         for name, color, pattern in _PARTS
     ]  # fmt: skip
     notes = [
         {
-            "text": ("★ " if time.point == best else "") + quantity(total, "s"), "x": time.point,
-            "y": min(total, 1.02 * top), "yanchor": "bottom", "showarrow": False,
+            "text": _mark(time.point == best, total > top) + quantity(total, "s"),
+            "x": time.point, "y": min(total, top), "yanchor": "bottom", "showarrow": False,
             "font": {"size": 11},
         }
         for time, total in zip(times, totals, strict=True)
     ]  # fmt: skip
     label = f"Time for {images:,} image{'s' if images > 1 else ''} (s)"
-    return {
-        "data": bars,
-        "layout": _layout(
-            _places(last),
-            {"title": _title(label), "range": [0, 1.15 * top]},
-            barmode="stack",
-            bargap=0.25,
-            annotations=notes,
-        ),
-    }
+    layout = _layout(
+        _places(last),
+        {"title": _title(label), "range": [0, 1.12 * top]},
+        barmode="stack",
+        bargap=0.25,
+        annotations=notes,
+    )
+    layout["legend"]["traceorder"] = "normal"
+    return {"data": bars, "layout": layout}
+
+
+def _mark(best: bool, cut: bool) -> str:  # noqa: FBT001
+    return "★ " if best else "↑ " if cut else ""
 
 
 def total_times(times: Sequence[SplitTime], ever_best: Sequence[int], images: int) -> Spec:
@@ -346,6 +359,15 @@ def arriving(exits: Sequence[tuple[float, Estimate]], whole: tuple[float, Estima
             _log([*times, end], "Time since the request (logarithmic)", "s"),
             {"title": _title("Accuracy (%)"), "range": [0, 105]},
         ),
+    }
+
+
+def nothing(note: str) -> Spec:
+    """An empty figure that says why it is empty."""
+    said = {"text": note, "showarrow": False, "xref": "paper", "yref": "paper", "x": 0.5, "y": 0.5}
+    return {
+        "data": [],
+        "layout": _layout({"visible": False}, {"visible": False}, annotations=[said]),
     }
 
 

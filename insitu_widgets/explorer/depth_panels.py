@@ -41,8 +41,8 @@ _flops = partial(quantity, unit="FLOP/s")
 _bps = partial(quantity, unit="bit/s")
 
 
-def _root_choice() -> Any:
-    return choice("Network", list(ROOTS), "resnet-digits")
+def _root_choice(name: str) -> Any:
+    return choice("Network", list(ROOTS), name)
 
 
 def _bits_slider(label: str, value: int) -> Any:
@@ -69,7 +69,7 @@ def split_panel() -> Panel:
             "least": choice(
                 "What may go up", [("features only", 1), ("features, or the image itself", 0)]
             ),
-            "device": slider("Device computes", _SPEEDS[:21], 1e9, _flops),
+            "device": slider("Device computes", _SPEEDS[:21], 1e10, _flops),
             "server": slider("Server computes", _SPEEDS[9:], 1e12, _flops),
             "downlink": slider("Downlink", _RATES, 1e6, _bps),
             "uplink": slider("Uplink", _RATES, 1e5, _bps),
@@ -130,8 +130,7 @@ def _split_steps(
     }
     if network not in ROOTS:
         note = "No weights are shipped for this network, so nothing is classified."
-        empty = {"data": [], "layout": {"annotations": [{"text": note, "showarrow": False}]}}
-        charts["accuracy"] = Chart("Accuracy with the bits on the air", note, empty)
+        charts["accuracy"] = Chart("Accuracy with the bits on the air", note, figures.nothing(note))
         yield Picture(charts, f"<p>{sentence}</p>{table}")
         return
     yield Picture(charts, f"<p>{sentence}</p>{table}", 0.1)
@@ -158,7 +157,7 @@ def exits_panel() -> Panel:
         "Measured on test images: confidences, answers, shares; what goes up is really packed. "
         "Operations are counted by PyTorch; times are modelled from them, the uplink's included.",
         {
-            "network": _root_choice(),
+            "network": _root_choice("vgg-digits"),
             "measure": choice(
                 "Confidence",
                 [("largest probability", "probability"), ("1 - entropy ÷ log classes", "entropy")],
@@ -261,7 +260,7 @@ def progressive_panel() -> Panel:
         "Measured: packed bytes of every chunk, header included, bits really flipped, accuracy on "
         "the test images. Modelled: time as bits ÷ rate.",
         {
-            "network": _root_choice(),
+            "network": _root_choice("vgg-digits"),
             "rate": slider("Downlink", _RATES, 1e6, _bps),
             "keep": _keep_slider(),
             "bits": _bits_slider("Bits a weight", 4),
@@ -320,7 +319,7 @@ def privacy_panel() -> Panel:
         "Measured: a decoder fitted to the training images' uploads (packed bytes), judged on the "
         "test images. A better attacker may see more; none of these numbers is a guarantee.",
         {
-            "network": _root_choice(),
+            "network": _root_choice("resnet-digits"),
             "feature_bits": _bits_slider("Bits a feature value", 4),
             "attacker": choice(
                 "Attacker",

@@ -195,11 +195,15 @@ def fidelity(heard: Mapping[int, float], references: Mapping[str, float]) -> str
 def gallery(rows: Sequence[tuple[str, Any]]) -> str:
     """Rows of pictures (HTML): a label and images ``[N, C, H, W]``, all on one grey scale."""
     import torch  # noqa: PLC0415
+    from torch.nn.functional import pad  # noqa: PLC0415
 
     from insitu_widgets.explorer.live import picture  # noqa: PLC0415
 
     low, high = (float(end) for end in torch.aminmax(rows[0][1]))
-    strips = [torch.cat(list(images[:COLUMNS]), dim=2).clamp(low, high) for _, images in rows]
+    framed = [
+        pad(images[:COLUMNS].clamp(low, high), (1, 1, 1, 1), value=high) for _, images in rows
+    ]
+    strips = [torch.cat(list(images), dim=2) for images in framed]
     sheet = picture(torch.cat(strips, dim=1))
     columns = min(COLUMNS, len(rows[0][1]))
     labels = "".join(

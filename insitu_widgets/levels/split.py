@@ -7,6 +7,7 @@ network, its last head too, and nothing goes up.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -136,11 +137,13 @@ class Costs:
 def count(root: Root, image_shape: Sequence[int]) -> Costs:
     """Count a root's operations and features for one image ``[C, H, W]``.
 
-    The root may live on the meta device: nothing is then computed.
+    Nothing is computed: a copy without memory (on the meta device) is asked.
     """
-    device = next(root.parameters()).device
-    image = torch.zeros((1, *image_shape), device=device)
-    with torch.inference_mode():
+    root = copy.deepcopy(root).to("meta")
+    # The counter does not know attention's fused operators, which real tensors without gradients
+    # are sent to; on the meta device and with gradients it sees every matrix product.
+    with torch.enable_grad():
+        image = torch.empty((1, *image_shape), device="meta", requires_grad=True)
         stem, feature = _counted(root.stem, image)
         blocks, heads, values = [], [], [image.numel()]
         for block, head in zip(root.blocks, root.heads, strict=True):
