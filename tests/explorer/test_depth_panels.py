@@ -33,10 +33,10 @@ def charts(panel):
 
 @pytest.fixture(scope="module", autouse=True)
 def fewer_images():
-    """Two hundred images for each measurement instead of all: these tests are of the panels."""
+    """A hundred images for each measurement instead of all: these tests are of the panels."""
     cached = (lab.together, lab.answers_of, lab.attack_on)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lab, "images_of", lambda _, part="test": load_data("digits", part, 200))
+        patch.setattr(lab, "images_of", lambda _, part="test": load_data("digits", part, 100))
         yield
     for measurement in cached:
         measurement.cache_clear()
@@ -132,7 +132,8 @@ def test_the_exits_panel():
 
 def test_a_target_that_no_threshold_reaches_and_a_split_beyond_the_last_are_told():
     panel = exits_panel()
-    panel.controls["network"].value = "vit-digits"
+    panel.controls["point"].value = 0
+    panel.controls["feature_bits"].value = 1
     panel.controls["target"].value = 0.995
     check(panel)
     assert "No threshold reaches 99.5 %" in panel.words.value

@@ -12,7 +12,7 @@ from insitu_widgets.network.privacy import attack, blind_guess, class_guess, psn
 
 @pytest.fixture(scope="module")
 def train():
-    return load_data("digits", "train")
+    return load_data("digits", "train", 500)
 
 
 def test_psnr_is_its_formula():
