@@ -123,7 +123,7 @@ def test_there_is_no_circle():
     [
         ({"ipywidgets", "traitlets", "anywidget", "plotly", "IPython"}, {"explorer"}),
         ({"dask", "distributed"}, {"network.sweep", "network.study"}),
-        ({"torchvision"}, {"roots", "air.rates", "cifar100"}),
+        ({"torchvision"}, {"roots", "air.rates", "cifar100", "levels.imagenet"}),
         ({"safetensors"}, {"roots", "model_card"}),
         ({"tqdm"}, {"train", "network.sweep"}),
         ({"jsonschema"}, {"network.dsi"}),
