@@ -346,10 +346,18 @@ def test_a_holdout_writes_nothing_and_tests_nothing(tmp_path, monkeypatch, capsy
     assert capsys.readouterr().out.count("%") == 6
 
 
-@pytest.mark.parametrize("arguments", [["alexnet"], [], ["vgg-digits", "--epochs", "many"]])
-def test_the_command_refuses_what_it_does_not_know(arguments, capsys):
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["alexnet"], "invalid choice: 'alexnet'"),
+        ([], "required: root"),
+        (["vgg-digits", "--epochs", "many"], "invalid int value: 'many'"),
+        (["vgg-digits", "--epochs", "0"], "--epochs must be a whole number from 1 to 10000; got 0"),
+    ],
+)
+def test_the_command_refuses_what_it_does_not_know(arguments, reason, capsys):
     with pytest.raises(SystemExit):
         train.main(arguments)
-    assert "usage: python -m insitu_widgets.train" in capsys.readouterr().err
-    with pytest.raises(ValueError, match="--epochs must be a whole number from 1 to 10000; got 0"):
-        train.main(["vgg-digits", "--epochs", "0"])
+    told = capsys.readouterr().err
+    assert "usage: python -m insitu_widgets.train" in told
+    assert reason in told
