@@ -33,7 +33,8 @@ from insitu_widgets.air.channel import Link, transmit
 from insitu_widgets.air.payload import Packet, PayloadError
 from insitu_widgets.levels.depth import cut
 from insitu_widgets.levels.derive import weights_and_rest
-from insitu_widgets.levels.quantisers import QUANTISERS, Coded, Quantised
+from insitu_widgets.levels.quantised import Quantised
+from insitu_widgets.levels.quantisers import QUANTISERS, Coded
 from insitu_widgets.levels.recipe import WIDEST_CODE
 from insitu_widgets.roots import Root, skeleton
 
@@ -93,9 +94,7 @@ def pack_quantised(network: Quantised) -> Parcel:
     for layer in network.layers.values():
         half = layer.table.dtype == torch.float16
         place, (rows, columns) = _NAMES.index(layer.quantiser), layer.table.shape
-        records.append(
-            _LAYER.pack(place, layer.bits, half, rows, columns, layer.codes.numel())
-        )
+        records.append(_LAYER.pack(place, layer.bits, half, rows, columns, layer.codes.numel()))
         tables.append(layer.table.numpy().astype(_DTYPES[half]).tobytes())
     rest = [tensor.detach().numpy().astype("<f4").tobytes() for tensor in network.rest.values()]
     topology = _TOPOLOGY.pack(network.exit or 0, len(records), bool(network.rest), len(name))

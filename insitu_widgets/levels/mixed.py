@@ -15,9 +15,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from insitu_widgets.errors import in_range
-from insitu_widgets.levels.depth import cut
-from insitu_widgets.levels.derive import weights_and_rest
-from insitu_widgets.levels.quantisers import PER_CHANNEL, QUANTISERS, rebuilt
+from insitu_widgets.levels.quantised import rebuilt, tensors_of
+from insitu_widgets.levels.quantisers import PER_CHANNEL, QUANTISERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -95,7 +94,7 @@ def layer_loss(
     quantiser
         One that takes every width.
     """
-    weight = weights_and_rest(cut(root))[0][layer]
+    weight = tensors_of(root)[0][layer]
     losses = []
     for width in WIDTHS:
         module = rebuilt(root, {layer: QUANTISERS[quantiser](weight, width).dense()})
@@ -110,7 +109,7 @@ def layer_loss(
 def sensitivity(root: Root, images: Tensor, quantiser: str = PER_CHANNEL) -> Iterator[LayerLoss]:
     """Measure every layer on the way to the last exit, one after the other."""
     expected = answers(root, images)
-    for layer in weights_and_rest(cut(root))[0]:
+    for layer in tensors_of(root)[0]:
         yield layer_loss(root, layer, images, expected, quantiser)
 
 
@@ -120,7 +119,7 @@ def allocate(measured: Sequence[LayerLoss], budget_bits: int) -> Allocation:
     Each layer's (bits, loss) points are reduced to their lower convex hull; from the smallest
     widths, the hull's edges are taken by loss saved for each bit, steepest first, as long as they
     fit (T. Shoham and A. Gersho, IEEE Trans. ASSP 36, 1988). On the hull this is optimal at the
-    budgets where an edge ends, and never worse than the first edge that does not fit elsewhere.
+    budgets where an edge ends; between them, later edges of other layers fill what is left.
 
     Raises
     ------

@@ -16,9 +16,8 @@ from torch import Tensor
 
 from insitu_widgets.errors import in_range
 from insitu_widgets.levels import bit
-from insitu_widgets.levels.depth import cut
-from insitu_widgets.levels.derive import weights_and_rest
-from insitu_widgets.levels.quantisers import PER_CHANNEL, Coded, Quantised
+from insitu_widgets.levels.quantised import Quantised, tensors_of
+from insitu_widgets.levels.quantisers import PER_CHANNEL, Coded
 from insitu_widgets.levels.recipe import WIDEST_CODE
 
 if TYPE_CHECKING:
@@ -124,7 +123,7 @@ def nest(root: Root, bits: int = 4, best_at: int | None = None) -> Nested:
     """
     in_range("bits", bits, 2, WIDEST_CODE)
     best_at = bits if best_at is None else in_range("best_at", best_at, 1, bits, "bits")
-    weights, rest = weights_and_rest(cut(root))
+    weights, rest = tensors_of(root)
     codes, steps = {}, {}
     for name, weight in weights.items():
         everything = torch.ones_like(weight, dtype=torch.bool)

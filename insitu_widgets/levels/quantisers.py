@@ -14,17 +14,15 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor, nn
 
-from insitu_widgets.errors import in_range, one_of
+from insitu_widgets.errors import in_range
 from insitu_widgets.levels import bit
-from insitu_widgets.levels.depth import cut
-from insitu_widgets.levels.derive import Layer, SubModel, weights_and_rest
-from insitu_widgets.levels.recipe import WIDEST_CODE, Recipe
+from insitu_widgets.levels.recipe import WIDEST_CODE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from insitu_widgets.roots import Root
-
+#: What recipes are sent with, and what a layer too small for a codebook is given.
+PER_CHANNEL = "symmetric, per channel"
 #: The widest code of the product quantiser is 8 bits for two weights.
 WIDEST_PRODUCT = 4
 _LARGEST_HALF = torch.finfo(torch.float16).max
@@ -229,135 +227,12 @@ def _check_room(count: int, bits: int, group: int) -> None:
     groups = -(-count // group)
     if 16 * entries * group > bits * group * groups or entries > groups:
         msg = (
-            f"codebook: {entries} entries of {group} weights ({2 * entries * group} bytes) must not "
-            f"be larger than the codes of the layer; got a layer of {count} weights "
+            f"codebook: {entries} entries of {group} weights ({2 * entries * group} bytes) must "
+            f"not be larger than the codes of the layer; got a layer of {count} weights "
             f"({bits * group * groups // 8} bytes of codes). Use fewer bits, or "
             f"{PER_CHANNEL!r} for this layer."
         )
         raise ValueError(msg)
-
-
-PER_CHANNEL = "symmetric, per channel"
-#: Name -> quantiser.
-QUANTISERS: Mapping[str, Quantiser] = {
-    PER_CHANNEL: symmetric_per_channel,
-    "symmetric, per tensor": symmetric_per_tensor,
-    "affine, per channel": affine_per_channel,
-    "affine, per tensor": affine_per_tensor,
-    "codebook": codebook,
-    "product": product,
-}
-
-
-@dataclass(frozen=True, eq=False)
-class Quantised:
-    """A network as codes: what is sent, layer by layer, and the small rest in float32.
-
-    Attributes
-    ----------
-    root : str
-        The root's name.
-    exit : int | None
-        The exit that it is cut after (``None``: the last).
-    layers : Mapping[str, Coded]
-        Layer name -> codes and table.
-    rest : Mapping[str, Tensor]
-        Norms, biases, embeddings and running statistics.
-    """
-
-    root: str
-    exit: int | None
-    layers: Mapping[str, Coded]
-    rest: Mapping[str, Tensor]
-
-    @property
-    def num_weights(self) -> int:
-        """Weights that are coded."""
-        return sum(math.prod(layer.shape) for layer in self.layers.values())
-
-    @property
-    def average_bits(self) -> float:
-        """Bits of codes and tables for each weight."""
-        return sum(layer.num_bits for layer in self.layers.values()) / self.num_weights
-
-    def module(self, root: Root) -> nn.Module:
-        """The network that the codes make, in evaluation mode; ``root`` gives the architecture."""
-        dense = {name: layer.dense() for name, layer in self.layers.items()}
-        return rebuilt(root, dense, self.rest, self.exit)
-
-    def __eq__(self, other: object) -> bool:
-        """Equal to the bit."""
-        if not isinstance(other, Quantised):
-            return NotImplemented
-        return (
-            (self.root, self.exit) == (other.root, other.exit)
-            and dict(self.layers) == dict(other.layers)
-            and {n: t.numpy().tobytes() for n, t in self.rest.items()}
-            == {n: t.numpy().tobytes() for n, t in other.rest.items()}
-        )
-
-    __hash__ = None  # type: ignore[assignment]  # equality compares tensors
-
-
-def rebuilt(
-    root: Root,
-    weights: Mapping[str, Tensor],
-    rest: Mapping[str, Tensor] | None = None,
-    exit: int | None = None,  # noqa: A002
-) -> nn.Module:
-    """The root up to an exit with other weights, in evaluation mode; the root stays as it is."""
-    architecture = cut(root, exit)
-    own, own_rest = weights_and_rest(architecture)
-    layers = tuple(
-        Layer(name, torch.ones_like(w, dtype=torch.bool), w.reshape(-1), None, 32)
-        for name, w in (own | dict(weights)).items()
-    )
-    return SubModel(Recipe(root.name, exit), layers, rest or own_rest, architecture).module
-
-
-def quantise_network(
-    root: Root,
-    quantiser: str = PER_CHANNEL,
-    bits: int | Mapping[str, int] = 4,
-    exit: int | None = None,  # noqa: A002
-) -> Quantised:
-    """Quantise every layer of a root up to an exit.
-
-    Parameters
-    ----------
-    root
-        The root; it stays as it is.
-    quantiser
-        A name in :data:`QUANTISERS`. A layer too small for a codebook (its table would be larger
-        than its codes) is quantised per channel; :attr:`Coded.quantiser` tells.
-    bits
-        For each weight, or by layer.
-    exit
-        ``None``: the last.
-
-    Raises
-    ------
-    ValueError
-        For an unknown quantiser, bits out of its range, or a layer without its bits.
-    """
-    one_of("quantiser", quantiser, QUANTISERS)
-    weights, rest = weights_and_rest(cut(root, exit))
-    widths = dict.fromkeys(weights, bits) if isinstance(bits, int) else dict(bits)
-    if widths.keys() != weights.keys():
-        stray = sorted(widths.keys() ^ weights.keys())
-        msg = (
-            f"bits must name every layer of {root.name!r} once; got {len(widths)} of "
-            f"{len(weights)}, the first that differs is {stray[0]!r}. Name the root's layers."
-        )
-        raise ValueError(msg)
-    highest = WIDEST_PRODUCT if quantiser == "product" else WIDEST_CODE
-    layers = {}
-    for name, weight in weights.items():
-        width = in_range(f"bits of {quantiser}", widths[name], 1, highest)
-        group = WIDEST_CODE // width if quantiser == "product" else 1
-        fits = quantiser not in ("codebook", "product") or has_room(weight.numel(), width, group)
-        layers[name] = QUANTISERS[quantiser if fits else PER_CHANNEL](weight, width)
-    return Quantised(root.name, exit, layers, rest)
 
 
 def has_room(count: int, bits: int, group: int = 1) -> bool:
@@ -367,3 +242,14 @@ def has_room(count: int, bits: int, group: int = 1) -> bool:
     except ValueError:
         return False
     return True
+
+
+#: Name -> quantiser.
+QUANTISERS: Mapping[str, Quantiser] = {
+    PER_CHANNEL: symmetric_per_channel,
+    "symmetric, per tensor": symmetric_per_tensor,
+    "affine, per channel": affine_per_channel,
+    "affine, per tensor": affine_per_tensor,
+    "codebook": codebook,
+    "product": product,
+}

@@ -19,9 +19,9 @@ from torch.nn import functional
 from insitu_widgets.augment import augment
 from insitu_widgets.errors import in_range
 from insitu_widgets.levels import bit
-from insitu_widgets.levels.depth import cut
 from insitu_widgets.levels.derive import weights_and_rest
-from insitu_widgets.levels.quantisers import PER_CHANNEL, Coded, Quantised
+from insitu_widgets.levels.quantised import Quantised, rebuilt
+from insitu_widgets.levels.quantisers import PER_CHANNEL, Coded
 from insitu_widgets.levels.recipe import WIDEST_CODE
 from insitu_widgets.plans import Plan
 
@@ -100,9 +100,7 @@ def _codes(weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:
     return bit.quantise(weight, torch.ones_like(weight, dtype=torch.bool), bits)
 
 
-def retrain(
-    root: Root, images: ImageSet, plan: Hardening, seed: int = 0
-) -> Iterator[TrainingStep]:
+def retrain(root: Root, images: ImageSet, plan: Hardening, seed: int = 0) -> Iterator[TrainingStep]:
     """Re-train a copy of a root for its last exit, batch by batch; to stop is not to ask for more.
 
     Parameters
@@ -117,7 +115,7 @@ def retrain(
         Of order, warping and bit errors.
     """
     random = torch.Generator().manual_seed(seed)
-    network = copy.deepcopy(cut(root)).train().requires_grad_(requires_grad=True)
+    network = copy.deepcopy(rebuilt(root, {})).train().requires_grad_(requires_grad=True)
     weights = weights_and_rest(network)[0]
     parameters = {name: p for name, p in network.named_parameters() if name in weights}
     limits = {n: _limit(w, plan.clip) for n, w in weights.items()} if plan.clip else {}
