@@ -14,7 +14,7 @@ from insitu_widgets.explorer import bits_live as live
 from insitu_widgets.explorer.panels import Chart, Panel, Picture, choice, number, slider
 from insitu_widgets.explorer.units import error_rate, percent, quantity
 from insitu_widgets.levels import mixed, retrain
-from insitu_widgets.levels.quantised import quantise_network
+from insitu_widgets.levels.quantised import quantise_layer, quantise_network
 from insitu_widgets.levels.quantisers import PER_CHANNEL, QUANTISERS, WIDEST_PRODUCT, Coded
 
 _SEEDS = 3
@@ -42,11 +42,8 @@ def quantisers_panel() -> Panel:
 
 
 def _quantisers(root: str, quantiser: str, bits: int) -> Iterator[Picture]:
-    network, size = live.quantised(root, quantiser, bits)
-    names = list(network.layers)
-    name = max(names, key=lambda n: network.layers[n].codes.numel() * network.layers[n].group)
-    layer = network.layers[name]
-    weight = live.weights_of(root)[name]
+    name, weight = max(live.weights_of(root).items(), key=lambda item: item[1].numel())
+    layer = quantise_layer(weight, quantiser, bits)
     counts, edges = np.histogram(weight.numpy(), bins=80)
     values, held = np.unique(layer.dense().numpy(), return_counts=True)
     error = float((layer.dense() - weight).square().mean() / weight.square().mean())
@@ -58,6 +55,7 @@ def _quantisers(root: str, quantiser: str, bits: int) -> Iterator[Picture]:
         figures.weights_and_levels(edges.tolist(), counts.tolist(), list(shown)),
     )
     yield Picture({"levels": levels}, "", 0.05)
+    network, size = live.quantised(root, quantiser, bits)
     lines: dict[str, list[tuple[float, Estimate]]] = {q: [] for q in QUANTISERS}
     order = [(quantiser, bits)] + [
         (q, b)

@@ -100,6 +100,15 @@ def rebuilt(
     return SubModel(Recipe(root.name, exit), layers, rest or own_rest, architecture).module
 
 
+def quantise_layer(weights: Tensor, quantiser: str, bits: int) -> Coded:
+    """Quantise one layer; per channel where it is too small for a codebook of that many bits."""
+    highest = WIDEST_PRODUCT if quantiser == "product" else WIDEST_CODE
+    in_range(f"bits of {quantiser}", bits, 1, highest)
+    group = WIDEST_CODE // bits if quantiser == "product" else 1
+    fits = quantiser not in ("codebook", "product") or has_room(weights.numel(), bits, group)
+    return QUANTISERS[quantiser if fits else PER_CHANNEL](weights, bits)
+
+
 def quantise_network(
     root: Root,
     quantiser: str = PER_CHANNEL,
@@ -135,11 +144,7 @@ def quantise_network(
             f"{len(weights)}, the first that differs is {stray[0]!r}. Name the root's layers."
         )
         raise ValueError(msg)
-    highest = WIDEST_PRODUCT if quantiser == "product" else WIDEST_CODE
     layers = {}
     for name, weight in weights.items():
-        width = in_range(f"bits of {quantiser}", widths[name], 1, highest)
-        group = WIDEST_CODE // width if quantiser == "product" else 1
-        fits = quantiser not in ("codebook", "product") or has_room(weight.numel(), width, group)
-        layers[name] = QUANTISERS[quantiser if fits else PER_CHANNEL](weight, width)
+        layers[name] = quantise_layer(weight, quantiser, widths[name])
     return Quantised(root.name, exit, layers, rest)

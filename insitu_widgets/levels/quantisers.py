@@ -27,8 +27,8 @@ PER_CHANNEL = "symmetric, per channel"
 WIDEST_PRODUCT = 4
 _LARGEST_HALF = torch.finfo(torch.float16).max
 _SMALLEST = torch.finfo(torch.float32).tiny
-_ROUNDS_SCALAR, _ROUNDS_VECTOR = 60, 12
-_SAMPLES_AN_ENTRY = 32
+_ROUNDS_SCALAR, _ROUNDS_VECTOR = 60, 8
+_SAMPLES_AN_ENTRY = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,9 +217,9 @@ def product(weights: Tensor, bits: int) -> Coded:
 
 
 def _nearest(vectors: Tensor, centres: Tensor) -> Tensor:
-    offset = centres.square().sum(1) / 2
-    parts = [torch.argmax(part @ centres.T - offset, dim=1) for part in vectors.split(8192)]
-    return torch.cat(parts)
+    offset = centres.square().sum(1) / 2  # what is left of the squared distance, halved
+    chunks = vectors.split(1024)  # so that the distances stay in the processor's cache
+    return torch.cat([torch.addmm(offset, part, centres.T, alpha=-1).argmin(1) for part in chunks])
 
 
 def _check_room(count: int, bits: int, group: int) -> None:
