@@ -12,10 +12,10 @@ from insitu_widgets.estimate import Estimate
 from insitu_widgets.explorer import bits_figures as figures
 from insitu_widgets.explorer import bits_live as live
 from insitu_widgets.explorer.panels import Chart, Panel, Picture, choice, number, slider
-from insitu_widgets.explorer.units import error_rate, percent, quantity
 from insitu_widgets.levels import mixed, retrain
 from insitu_widgets.levels.quantised import quantise_layer, quantise_network
 from insitu_widgets.levels.quantisers import PER_CHANNEL, QUANTISERS, WIDEST_PRODUCT, Coded
+from insitu_widgets.units import error_rate, percent, quantity
 
 _SEEDS = 3
 _FLIPS = 25
