@@ -182,9 +182,20 @@ def test_cutmix_mixes_the_targets_by_area(photographs):
         assert torch.allclose(own, 1 - changed, atol=1e-6)
 
 
+def test_a_plan_shrinks_the_images_of_its_first_epochs():
+    plan = replace(PLANS["resnet18-cifar100"], epochs=10, smaller=((0.5, 16), (0.3, 24)))
+    assert [plan.side_px(epoch) for epoch in range(10)] == [16] * 5 + [24] * 3 + [None] * 2
+    assert replace(plan, smaller=()).side_px(0) is None
+
+
 def test_a_photographs_plan_trains_in_mixed_precision_at_two_sizes(photographs):
     plan = replace(
-        PLANS["resnet18-cifar100"], epochs=2, batch=20, mixed=0.5, peak_rate=0.05, small_epochs=0.5
+        PLANS["resnet18-cifar100"],
+        epochs=2,
+        batch=20,
+        mixed=0.5,
+        peak_rate=0.05,
+        smaller=((0.5, 16),),
     )
     root = train.train("resnet18-cifar100", photographs, plan)
     assert all(tensor.isfinite().all() for tensor in root.state_dict().values())
