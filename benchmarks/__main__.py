@@ -11,12 +11,14 @@ import time
 import traceback
 from pathlib import Path
 
-from benchmarks import loads, memory, opening, packet, rush, slider
+from benchmarks import loads, memory, opening, packet, quantisers, rush, slider, split
 from benchmarks.table import Row, as_markdown, as_text, machine
 from tests.browser import chromium
 
 BENCHMARKS = {
     "packet": packet.run,
+    "split": split.run,
+    "quantisers": quantisers.run,
     "slider": slider.run_cheap,
     "measured": slider.run_measured,
     "opening": opening.run,
@@ -24,7 +26,7 @@ BENCHMARKS = {
     "rush": rush.run,
     "loads": loads.run,
 }
-WITHOUT_BROWSER = {"packet", "loads"}
+WITHOUT_BROWSER = {"packet", "split", "quantisers", "loads"}
 LEGEND = "Durations are median / 95th percentile / maximum (number of samples)."
 
 

@@ -13,6 +13,7 @@ window.probe = (() => {
   // measurement, which comes later, changes neither.
   const cheap = (name) => {
     const plot = find(`.insitu-${name} .insitu-plot`);
+    if (!plot.layout) return text(`.insitu-${name} .insitu-plot`);
     return JSON.stringify([plot.layout.shapes, plot.data[0].x.length, plot.data[0].y]);
   };
 
@@ -90,9 +91,12 @@ window.probe = (() => {
     document.addEventListener("keydown", (event) => {
       if (pending && pending.start === null) pending.start = event.timeStamp;
     }, true);
-    for (const plot of document.querySelectorAll(".insitu-plot")) plot.on("plotly_afterplot", look);
     const watched = { subtree: true, childList: true, characterData: true };
     new MutationObserver(look).observe(find(".insitu-head"), watched);
+    for (const plot of document.querySelectorAll(".insitu-plot")) {
+      if (plot.layout) plot.on("plotly_afterplot", look);
+      else new MutationObserver(look).observe(plot, watched);
+    }
   }
 
   // ---- many moves at an even pace; while the page is busy they queue up, as a browser's do

@@ -13,10 +13,10 @@ from benchmarks.page import browsing, open_page, served, settle, visiting
 from benchmarks.table import Row, below
 from insitu_widgets import ROOTS, Explorer, Recipe, Situation
 from insitu_widgets.explorer import controls, words
-from insitu_widgets.explorer.units import percent
 from insitu_widgets.levels.recipe import BITS
 from insitu_widgets.network.situation import NUMBERS, from_query
 from insitu_widgets.network.sweep import KEEPS
+from insitu_widgets.units import percent
 
 MOVES, WITHIN_S = 200, 10.0
 PACE_S = 9.5  # the last move is under way well before the ten seconds are over
@@ -24,9 +24,7 @@ ROOT = "resnet-digits"
 START = Situation(recipe=Recipe(ROOT, exit=4, keep=0.3, bits=4))  # by hand: every slider moves
 CUTS = ("exit", "keep", "bits")
 #: Slider -> the values that it stops at.
-STOPS: dict[str, list[float]] = {
-    name: controls.stops(name) for name in NUMBERS if name != "delay_s"
-} | {
+STOPS: dict[str, list[float]] = {name: controls.stops(name) for name in NUMBERS} | {
     "exit": [float(exit_) for exit_ in range(1, ROOTS[ROOT].num_exits + 1)],
     "keep": sorted(KEEPS),
     "bits": [float(bits) for bits in BITS],

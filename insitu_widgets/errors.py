@@ -1,10 +1,11 @@
-"""The two checks that every value from outside passes: a range, and a choice.
+"""The checks that every value from outside passes: a range, a choice, a type.
 
 Each error names the field, what is allowed, what came and what to do.
 """
 
 from __future__ import annotations
 
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def in_range(field: str, value: Number, low: float, high: float, unit: str = "")
         Otherwise; a bool, a string or NaN is not a number in the range.
     """
     whole = isinstance(low, int) and isinstance(high, int)
-    number = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
+    number = isinstance(value, Integral if whole else Real) and not isinstance(value, bool)
     if not number or not low <= value <= high:  # NaN is in no range
         kind = "a whole number" if whole else "a number"
         suffix = f" {unit}" if unit else ""
@@ -31,7 +32,21 @@ def in_range(field: str, value: Number, low: float, high: float, unit: str = "")
             f"Give a value in that range."
         )
         raise ValueError(msg)
-    return value
+    return value if isinstance(value, (int, float)) else type(low)(value)  # numpy's numbers too
+
+
+def of_type(field: str, value: object, kind: type, remedy: str) -> None:
+    """Check that ``value`` is a ``kind``.
+
+    Raises
+    ------
+    TypeError
+        Otherwise, with the remedy.
+    """
+    if not isinstance(value, kind):
+        shown = f"{value!r:.60}" if isinstance(value, (str, int, float)) else type(value).__name__
+        msg = f"{field} must be of type {kind.__name__}; got {shown}. {remedy}"
+        raise TypeError(msg)
 
 
 def one_of(field: str, value: object, allowed: Iterable[object]) -> None:

@@ -6,15 +6,14 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 
-from insitu_widgets.errors import in_range
+from insitu_widgets.data import ImageSet
+from insitu_widgets.errors import in_range, of_type
 from insitu_widgets.estimate import Estimate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from torch import Tensor
-
-    from insitu_widgets.data import ImageSet
 
 
 class Classifier(Protocol):
@@ -40,12 +39,29 @@ def accuracy(model: Classifier, images: ImageSet, batch: int = 100) -> Iterator[
     batch
         Images a step, at least 1.
 
-    Yields
+    Returns
+    -------
+    Iterator[Estimate]
+        One after each batch; the last one has seen all images.
+
+    Raises
     ------
-    Estimate
-        After each batch; the last one has seen all images.
+    ValueError, TypeError
+        At once, for what cannot be evaluated.
     """
     in_range("batch", batch, 1, 100_000, "images")
+    given: object = model
+    if not callable(given):
+        msg = (
+            f"model must turn images into logits; got a {type(given).__name__}. Give a root, a "
+            f"sub-model from derive or unpack, or any such function."
+        )
+        raise TypeError(msg)
+    of_type("images", images, ImageSet, "Load one with load_data(name), or make one of arrays.")
+    return _estimates(model, images, batch)
+
+
+def _estimates(model: Classifier, images: ImageSet, batch: int) -> Iterator[Estimate]:
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
     correct = seen = 0
     for index in order.split(batch):

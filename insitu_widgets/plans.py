@@ -35,9 +35,21 @@ class Plan:
     crop_px: int = 4
     erase_px: int = 0
     mixed: float = 0.0  # share of the batches that CutMix mixes
-    small_epochs: float = 0.0  # share of the epochs, the first ones, with images of small_px
-    small_px: int = 24
+    smaller: tuple[tuple[float, int], ...] = ()  # first (share of the epochs, images' side in px)
     bfloat16: bool = False  # mixed precision where the processor has it
+
+    def side_px(self, epoch: int) -> int | None:
+        """The side to which images are shrunk in an epoch, counted from 0; ``None``: as they are.
+
+        Training on small images first costs less (Touvron et al., NeurIPS 2019, tell why the last
+        epochs must have the size of the test).
+        """
+        until = 0.0
+        for share, side in self.smaller:
+            until += share
+            if epoch < round(until * self.epochs):
+                return side
+        return None
 
     def record(self) -> dict[str, Any]:
         """What a card tells: all but what this plan makes no use of."""
@@ -49,7 +61,7 @@ class Plan:
 NOT_CROPPED = ("rotation_deg", "zoom", "shear", "shift_px")
 NOT_WARPED = (
     *("optimiser", "clip", "augmentation", "crop_px", "erase_px", "mixed"),
-    *("small_epochs", "small_px", "bfloat16"),
+    *("smaller", "bfloat16"),
 )
 
 
@@ -58,7 +70,7 @@ PLANS = {
     "vgg-digits": Plan(epochs=250, peak_rate=4e-3),
     "vit-digits": Plan(epochs=170, peak_rate=2e-3),
     "resnet18-cifar100": Plan(
-        epochs=36,
+        epochs=30,
         peak_rate=0.9,
         batch=256,
         weight_decay=1.2e-4,
@@ -67,7 +79,7 @@ PLANS = {
         clip=5.0,
         augmentation="crop",
         erase_px=8,
-        small_epochs=0.5,
+        smaller=((0.5, 16), (0.3, 24)),
         bfloat16=True,
     ),
     "vgg16-cifar100": Plan(

@@ -99,26 +99,26 @@ class _Training:
     def epoch(self, number: int, bar: tqdm[Any]) -> tuple[float, float]:
         """One pass over the images: mean loss, and the last exit's accuracy as it learnt."""
         order = torch.randperm(len(self.labels), generator=self.random)
-        small = number < self.plan.small_epochs * self.plan.epochs
+        side_px = self.plan.side_px(number)
         losses, correct = [], torch.zeros((), device=self.device)
         for index in order.split(self.plan.batch)[: self.steps_per_epoch]:
             index = index.to(self.device)  # noqa: PLW2901
-            loss, logits = self._step(self.images[index], self.labels[index], small=small)
+            loss, logits = self._step(self.images[index], self.labels[index], side_px)
             losses.append(loss)
             correct += (logits.argmax(1) == self.labels[index]).sum()
             bar.update()
         seen = self.steps_per_epoch * self.plan.batch
         return float(torch.stack(losses).mean()), float(correct) / seen
 
-    def _step(self, images: Tensor, labels: Tensor, *, small: bool) -> tuple[Tensor, Tensor]:
+    def _step(self, images: Tensor, labels: Tensor, side_px: int | None) -> tuple[Tensor, Tensor]:
         plan, targets = self.plan, labels
         batch = augment(images, plan, self.random)
         if plan.mixed and float(torch.rand((), generator=self.random)) < plan.mixed:
             probabilities = functional.one_hot(labels, self.classes).to(batch.dtype)
             batch, targets = cutmix(batch, probabilities, self.random)
-        if small:
+        if side_px is not None:
             batch = functional.interpolate(
-                batch, (plan.small_px, plan.small_px), mode="bilinear", antialias=True
+                batch, (side_px, side_px), mode="bilinear", antialias=True
             )
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed_precision):
             logits = self.root.exits(batch)
@@ -224,7 +224,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     plan = PLANS[options.root]
     if options.epochs is not None:
-        plan = replace(plan, epochs=in_range("--epochs", options.epochs, 1, 10_000))
+        try:
+            plan = replace(plan, epochs=in_range("--epochs", options.epochs, 1, 10_000))
+        except ValueError as error:
+            parser.error(str(error))
     data = options.root.rpartition("-")[2]
     images = held = load_data(data, "train")
     if options.holdout:

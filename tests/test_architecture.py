@@ -12,7 +12,7 @@ import insitu_widgets
 PACKAGE = Path(insitu_widgets.__file__).parent
 FLOORS = ["levels", "air", "network", "explorer"]
 BESIDE_ROOTS = {
-    *("cards", "cifar100", "data", "errors", "estimate", "evaluate", "roots"),
+    *("cards", "cifar100", "data", "errors", "estimate", "evaluate", "roots", "units"),
     *("augment", "checkpoint", "model_card", "plans", "train"),
 }
 LEVELS = {"levels.depth", "levels.parameter", "levels.bit"}
@@ -78,7 +78,7 @@ def test_arrows_run_downwards_only(module):
 def test_roots_stand_on_errors_and_cards_only():
     assert ARROWS["roots"] <= {"errors", "cards"}
     assert ARROWS["errors"] == set()
-    for beside in ("cards", "cifar100", "estimate", "plans"):
+    for beside in ("cards", "cifar100", "estimate", "plans", "units"):
         assert ARROWS[beside] <= {"errors"}
     assert ARROWS["data"] <= {"errors", "cifar100"}
 
@@ -122,10 +122,11 @@ def test_there_is_no_circle():
     ("libraries", "rooms"),
     [
         ({"ipywidgets", "traitlets", "anywidget", "plotly", "IPython"}, {"explorer"}),
-        ({"dask", "distributed"}, {"network.sweep"}),
-        ({"torchvision"}, {"roots", "air.rates", "cifar100"}),
+        ({"dask", "distributed"}, {"network.sweep", "network.study"}),
+        ({"torchvision"}, {"roots", "air.rates", "cifar100", "levels.imagenet"}),
         ({"safetensors"}, {"roots", "model_card"}),
         ({"tqdm"}, {"train", "network.sweep"}),
+        ({"jsonschema"}, {"network.dsi"}),
         ({"matplotlib", "pandas", "scipy", "sklearn"}, set()),
     ],
     ids=lambda value: "-".join(sorted(value)) if value and "insitu" not in value else None,

@@ -182,9 +182,20 @@ def test_cutmix_mixes_the_targets_by_area(photographs):
         assert torch.allclose(own, 1 - changed, atol=1e-6)
 
 
+def test_a_plan_shrinks_the_images_of_its_first_epochs():
+    plan = replace(PLANS["resnet18-cifar100"], epochs=10, smaller=((0.5, 16), (0.3, 24)))
+    assert [plan.side_px(epoch) for epoch in range(10)] == [16] * 5 + [24] * 3 + [None] * 2
+    assert replace(plan, smaller=()).side_px(0) is None
+
+
 def test_a_photographs_plan_trains_in_mixed_precision_at_two_sizes(photographs):
     plan = replace(
-        PLANS["resnet18-cifar100"], epochs=2, batch=20, mixed=0.5, peak_rate=0.05, small_epochs=0.5
+        PLANS["resnet18-cifar100"],
+        epochs=2,
+        batch=20,
+        mixed=0.5,
+        peak_rate=0.05,
+        smaller=((0.5, 16),),
     )
     root = train.train("resnet18-cifar100", photographs, plan)
     assert all(tensor.isfinite().all() for tensor in root.state_dict().values())
@@ -346,10 +357,18 @@ def test_a_holdout_writes_nothing_and_tests_nothing(tmp_path, monkeypatch, capsy
     assert capsys.readouterr().out.count("%") == 6
 
 
-@pytest.mark.parametrize("arguments", [["alexnet"], [], ["vgg-digits", "--epochs", "many"]])
-def test_the_command_refuses_what_it_does_not_know(arguments, capsys):
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["alexnet"], "invalid choice: 'alexnet'"),
+        ([], "required: root"),
+        (["vgg-digits", "--epochs", "many"], "invalid int value: 'many'"),
+        (["vgg-digits", "--epochs", "0"], "--epochs must be a whole number from 1 to 10000; got 0"),
+    ],
+)
+def test_the_command_refuses_what_it_does_not_know(arguments, reason, capsys):
     with pytest.raises(SystemExit):
         train.main(arguments)
-    assert "usage: python -m insitu_widgets.train" in capsys.readouterr().err
-    with pytest.raises(ValueError, match="--epochs must be a whole number from 1 to 10000; got 0"):
-        train.main(["vgg-digits", "--epochs", "0"])
+    told = capsys.readouterr().err
+    assert "usage: python -m insitu_widgets.train" in told
+    assert reason in told

@@ -110,7 +110,7 @@ install_torch() {
 if [ "$(uname -s) $(uname -m)" = "Darwin x86_64" ]; then
     fail "PyTorch is no longer built for Macs with an Intel processor on PyPI; use conda instead: conda env create -f environment.yml"
 fi
-find_python
+if [ -n "${PYTHON:-}" ] || ! usable; then find_python; fi # a PYTHON that is named must be one
 make_venv
 : >"$log"
 say "Installing PyTorch (a download of about 200 MB the first time)"

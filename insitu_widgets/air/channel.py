@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from insitu_widgets.errors import in_range
+from insitu_widgets.errors import in_range, of_type
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -83,7 +83,17 @@ def transmit(packet: Packet, link: Link, seed: int | np.random.Generator) -> Pac
 
     Each bit of the body is turned over independently with ``link.bit_error_rate``. The same seed
     turns over the same bits. With no error the very packet comes back.
+
+    Raises
+    ------
+    ValueError
+        For a negative seed.
+    TypeError
+        If it is given something else than a link.
     """
+    of_type("link", link, Link, "Make one with Link(rate_bps, delay_s, bit_error_rate).")
+    if not isinstance(seed, np.random.Generator):
+        in_range("seed", seed, 0, 2**63 - 1)
     random = np.random.default_rng(seed)
     places = flip_positions(8 * len(packet.body), link.bit_error_rate, random)
     if places.size == 0:

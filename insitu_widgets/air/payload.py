@@ -36,7 +36,7 @@ from torch import Tensor
 
 from insitu_widgets.air import coding
 from insitu_widgets.air.channel import GUARDS
-from insitu_widgets.errors import one_of
+from insitu_widgets.errors import of_type, one_of
 from insitu_widgets.levels.depth import cut
 from insitu_widgets.levels.derive import Layer, SubModel, weights_and_rest
 from insitu_widgets.levels.recipe import WIDEST_CODE, Recipe
@@ -135,7 +135,14 @@ class _Record:
 
 
 def pack(submodel: SubModel) -> Packet:
-    """Put a sub-model into bytes."""
+    """Put a sub-model into bytes.
+
+    Raises
+    ------
+    TypeError
+        If it is given something else than a sub-model.
+    """
+    of_type("submodel", submodel, SubModel, "Cut one with derive(root, recipe).")
     recipe = submodel.recipe
     records, masks, scales, body = [], [], [], []
     for layer in submodel.layers:
@@ -201,7 +208,10 @@ def unpack(
         and for a body of the wrong length.
     ValueError
         For a guard that does not exist.
+    TypeError
+        If it is given something else than a packet.
     """
+    of_type("packet", packet, Packet, "Make one with pack(submodel), or Packet(header, body).")
     one_of("guard", guard, GUARDS)
     reader = _Reader(packet)
     architecture = reader.architecture(root)

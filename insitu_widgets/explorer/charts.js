@@ -1,7 +1,8 @@
 // Draws every chart of the page with one copy of Plotly, and keeps the address in step.
 //
 // Plotly's own source arrives in the trait `plotly` (it is bundled with plotly.py, so nothing is
-// fetched). `charts` maps a name to {title, text, spec}; only what changed is drawn again.
+// fetched). `charts` maps a name to {title, text, spec}; only what changed is drawn again. Where a
+// chart has `html`, that is shown instead, and `spec` is drawn only when it is saved as PNG.
 
 function loadPlotly(source) {
   if (!window.insituPlotly) {
@@ -49,7 +50,8 @@ function makeCard(name) {
   const card = document.createElement("figure");
   card.className = `insitu-card insitu-${name}`;
   card.innerHTML = `
-    <figcaption><span class="insitu-title"></span><span class="insitu-badge" role="status"></span></figcaption>
+    <figcaption><span class="insitu-title"></span><span class="insitu-badge" role="status"></span>
+      <button class="insitu-png" title="Download plot as a PNG" hidden>PNG</button></figcaption>
     <div class="insitu-plot" role="img"></div>
     <p class="insitu-error" role="alert"></p>`;
   return card;
@@ -76,20 +78,36 @@ function render({ model, el }) {
     const plot = card.querySelector(".insitu-plot");
     card.querySelector(".insitu-title").textContent = chart.title;
     plot.setAttribute("aria-label", chart.text);
-    const config = { ...CONFIG, toImageButtonOptions: { format: "png", scale: 2, filename: `insitu-${name}` } };
+    drawn.set(name, JSON.stringify(chart));
+    const image = { format: "png", scale: 2, filename: `insitu-${name}` };
     const dark = document.body.classList.contains("insitu-dark");
     const spec = dark ? lightened(chart.spec) : chart.spec;
-    Plotly.react(plot, spec.data, themed(enlarged(spec.layout), card), config);
-    drawn.set(name, JSON.stringify(chart));
+    if (chart.html) {
+      const button = card.querySelector(".insitu-png");
+      button.hidden = false;
+      button.onclick = () => {
+        const { clientWidth: width, clientHeight: height } = plot;
+        Plotly.downloadImage({ data: spec.data, layout: themed(spec.layout, card) }, { ...image, width, height });
+      };
+      plot.classList.add("insitu-html");
+      plot.innerHTML = chart.html;
+      return;
+    }
+    Plotly.react(plot, spec.data, themed(enlarged(spec.layout), card), { ...CONFIG, toImageButtonOptions: image });
   }
 
   function drawWaiting() {
     frame = 0;
     if (!grid.isConnected || grid.clientWidth === 0) return; // the observer below comes back
-    // One chart a frame, the first one first: the page stays alive, and newer data overtake older.
-    const name = [...cards.keys()].find((each) => waiting.has(each));
-    waiting.delete(name);
-    draw(name);
+    // One Plotly chart a frame, in the order in which they were asked for: the page stays alive, and
+    // a chart that changes again does not hold up the others.
+    let drawing = true;
+    while (drawing && waiting.size) {
+      const [name] = waiting;
+      waiting.delete(name);
+      draw(name);
+      drawing = Boolean(model.get("charts")[name].html);
+    }
     if (waiting.size) frame = requestAnimationFrame(drawWaiting);
   }
 
@@ -163,7 +181,10 @@ function render({ model, el }) {
   system.addEventListener("change", theme);
   const resize = new ResizeObserver(() => {
     if (waiting.size && !frame) frame = requestAnimationFrame(drawWaiting);
-    for (const name of drawn.keys()) Plotly.Plots.resize(cards.get(name).querySelector(".insitu-plot"));
+    for (const name of drawn.keys()) {
+      const plot = cards.get(name).querySelector(".insitu-plot");
+      if (plot.layout) Plotly.Plots.resize(plot);
+    }
   });
   resize.observe(grid);
   // A kernel that has died says nothing; the page must.

@@ -40,7 +40,9 @@ class Charts(anywidget.AnyWidget):
     _esm = _HERE / "charts.js"
     _css = _HERE / "page.css"
     plotly = Unicode().tag(sync=True)
-    charts = Dict(help="name -> {title, text, spec}").tag(sync=True)
+    charts = Dict(help="name -> {title, text, spec}, and html if that is to be shown").tag(
+        sync=True
+    )
     stale = Dict(help="chart -> why it is out of date").tag(sync=True)
     errors = Dict().tag(sync=True)
     theme = Unicode("auto").tag(sync=True)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
 from functools import partial
 from html import escape
 from math import log10
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 
 from insitu_widgets.air.channel import GUARDS
 from insitu_widgets.cards import ROOTS
-from insitu_widgets.explorer.units import error_rate, percent, quantity
 from insitu_widgets.levels.recipe import BITS
-from insitu_widgets.network.situation import NUMBERS, PRESETS, Situation
+from insitu_widgets.network.situation import MOST_SEED, NUMBERS, PRESETS, Situation
+from insitu_widgets.units import error_rate, percent, quantity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -29,12 +32,33 @@ _ERROR_RATES = (0.0, *(m * 10.0**e for e in range(-7, -1) for m in (1, 2, 5)), 0
 _WIDE = widgets.Layout(width="306px")
 _STYLE = {"description_width": "120px"}
 CUSTOM = "(your own)"
+#: Control -> what it means, for a reader who has not met the word.
+HELP = {
+    "preset": "A documented situation to start from.",
+    "root": "The large network from which the sub-model is cut.",
+    "bandwidth_hz": "Your share of the air, in hertz.",
+    "spectral_efficiency_bps_hz": "Bits a second that each hertz carries; rate = bandwidth × this.",
+    "latency_s": "The sub-model must have arrived within this time, the delay included.",
+    "delay_s": "Time before the first bit arrives.",
+    "memory_bytes": "What the device can hold; the packet is kept as it was sent.",
+    "bit_error_rate": "Probability that a bit of the packet's body arrives turned over. The header "
+    "(topology, masks, scales, norms) travels on a reliable channel.",
+    "guard": "What the receiver does with values that cannot have been sent. none: keeps them; "
+    "clamp: moves them to their layer's range; zero: sets them to 0.",
+    "mode": "The network chooses the best sub-model that fits, or you choose by hand.",
+    "exit": "Depth level: keep the blocks up to this exit and its small classifier.",
+    "keep": "Parameter level: keep this share of the weights, the largest in magnitude.",
+    "bits": "Bit level: bits for each weight; 1 to 8 are codes with a scale for each channel, "
+    "16 and 32 are floats.",
+}
 
 
 def stops(name: str) -> list[float]:
     """Values that the slider of a numeric field stops at."""
     if name == "bit_error_rate":
         return [float(f"{value:.3g}") for value in _ERROR_RATES]
+    if name == "delay_s":
+        return [0.0, *(float(f"{m * 10.0**e:.3g}") for e in (-3, -2, -1) for m in (1, 2, 5)), 1.0]
     limits = NUMBERS[name].metadata
     low, high = _SPANS.get(name, (limits["low"], limits["high"]))
     decades = range(round(log10(low)), round(log10(high)))
@@ -57,13 +81,12 @@ class Controls:
     def __init__(self, explorer: Explorer, post: Post) -> None:
         self._explorer, self._post = explorer, post
         self._showing = False
+        self._wished: Counter[Any] = Counter()
         self.notice = ""
         self.preset = self._choice("Preset", [CUSTOM, *PRESETS], self._take_preset, "preset")
         self.root = self._choice("Root model", list(ROOTS), self._take_root, "root")
         self.numbers = {
-            name: self._slider(NUMBERS[name].metadata["label"], name)
-            for name in NUMBERS
-            if name != "delay_s"
+            name: self._slider(NUMBERS[name].metadata["label"], name) for name in NUMBERS
         }
         self.rate = widgets.HTML()
         self.application = widgets.HTML(layout=_WIDE).add_class("insitu-application")
@@ -93,6 +116,7 @@ class Controls:
             self.numbers["spectral_efficiency_bps_hz"],
             self.rate,
             self.numbers["latency_s"],
+            self.numbers["delay_s"],
             self.numbers["memory_bytes"],
             self.numbers["bit_error_rate"],
             self.guard,
@@ -102,38 +126,45 @@ class Controls:
 
     def show(self) -> None:
         """Make every control say what the situation is."""
-        situation, decision = self._explorer.situation, self._explorer.decision
+        situation, recipe = self._explorer.situation, self._explorer.decision.recipe
         self._showing = True  # what we show now is not a wish of the reader
         try:
-            self.preset.value = next(
-                (name for name, preset in PRESETS.items() if preset == situation), CUSTOM
-            )
-            self.application.value = escape(situation.application)
-            self.root.value = situation.root
+            self._put(self.preset, _preset(situation))
+            self.application.value = escape(shorten(situation.application, 160))
+            self._put(self.root, situation.root)
             for name, slider in self.numbers.items():
-                _show_value(slider, getattr(situation, name), partial(say, name))
+                self._put(slider, getattr(situation, name), partial(say, name))
+            rate = quantity(situation.rate_bps, "bit/s")
             self.rate.value = (
-                f'<div class="insitu-rate">= <b>{quantity(situation.rate_bps, "bit/s")}</b>, after '
-                f"a delay of {quantity(situation.delay_s, 's')}</div>"
+                f'<div class="insitu-rate">= <b>{rate}</b>, the rate of the link</div>'
             )
-            self.guard.value = situation.guard
-            self.mode.value = "network" if situation.recipe is None else "hand"
+            self._put(self.guard, situation.guard)
+            self._put(self.mode, "network" if situation.recipe is None else "hand")
             exits = ROOTS[situation.root].num_exits
             self.cuts["exit"].options = [(f"{e} of {exits}", e) for e in range(1, exits + 1)]
-            recipe = decision.recipe
             if recipe is not None:
-                self.cuts["exit"].value = recipe.exit or exits
-                _show_value(self.cuts["keep"], recipe.keep, lambda v: percent(v, 0))
-                self.cuts["bits"].value = recipe.bits
+                self._put(self.cuts["exit"], recipe.exit or exits)
+                self._put(self.cuts["keep"], recipe.keep, lambda v: percent(v, 0))
+                self._put(self.cuts["bits"], recipe.bits)
             for cut in self.cuts.values():
                 cut.disabled = situation.recipe is None
         finally:
             self._showing = False
 
-    def _set(self, change: Callable[[], None]) -> None:
+    def _put(self, widget: Any, value: Any, label: Callable[[Any], str] = str) -> None:
+        """Set a control, giving a slider one more stop where the value lies between its own."""
+        if self._wished[widget]:
+            return  # the reader has moved it on; an older value would take that back
+        if isinstance(widget, widgets.SelectionSlider) and value not in _values(widget):
+            widget.options = [(label(stop), stop) for stop in sorted({*_values(widget), value})]
+        widget.value = value
+
+    def _set(self, change: Callable[[], None], widget: Any = None) -> None:
         """Carry out a reader's wish in the thread that owns the widgets; a bad one is told."""
+        self._wished[widget] += 1
 
         def carry_out() -> None:
+            self._wished[widget] -= 1
             try:
                 change()
                 self.notice = ""
@@ -147,10 +178,11 @@ class Controls:
     def _watch(self, widget: Any, take: Callable[[Any], None], name: str) -> Any:
         def changed(change: dict[str, Any]) -> None:
             if not self._showing:
-                self._set(lambda: take(change["new"]))
+                self._set(lambda: take(change["new"]), widget)
 
         widget.observe(changed, "value")
         widget.add_class(f"insitu-{name}")
+        widget.tooltip = HELP[name]
         return widget
 
     def _choice(
@@ -204,7 +236,11 @@ class Controls:
             self._explorer.situation = PRESETS[name]
 
     def _take_root(self, name: str) -> None:
-        self._explorer.change(root=name, recipe=None)
+        """Another root; a recipe chosen by hand goes along, as far as the new root has exits."""
+        old = self._explorer.situation.recipe
+        last = ROOTS[name].num_exits
+        recipe = old and replace(old, root=name, exit=min(old.exit or last, last))
+        self._explorer.change(root=name, recipe=recipe)
 
     def _take_mode(self, mode: str) -> None:
         if mode == "network":
@@ -213,15 +249,17 @@ class Controls:
             self._explorer.by_hand()
 
     def _take_again(self) -> None:
-        self._explorer.change(seed=self._explorer.situation.seed + 1)
+        self._explorer.change(seed=(self._explorer.situation.seed + 1) % (MOST_SEED + 1))
 
     def _take_reset(self) -> None:
         self._explorer.situation = Situation()
 
 
-def _show_value(slider: Any, value: float, label: Callable[[float], str]) -> None:
-    """Set a slider, giving it one more stop where the value lies between its own."""
-    if value not in [option for _, option in slider.options]:
-        values = sorted({*(option for _, option in slider.options), value})
-        slider.options = [(label(option), option) for option in values]
-    slider.value = value
+def _values(slider: Any) -> list[Any]:
+    return [value for _, value in slider.options]
+
+
+def _preset(situation: Situation) -> str:
+    """The preset that a situation is, whichever draw of the channel it asks for."""
+    first = replace(situation, seed=0)
+    return next((name for name, preset in PRESETS.items() if preset == first), CUSTOM)

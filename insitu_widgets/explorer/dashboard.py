@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from html import escape
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import ipywidgets as widgets
 
 from insitu_widgets.cards import ROOTS
-from insitu_widgets.explorer import controls, figures, words
+from insitu_widgets.explorer import bars, controls, figures, words
 from insitu_widgets.explorer.charts import Charts, widget_thread
 from insitu_widgets.explorer.runner import Inline, Latest
 from insitu_widgets.explorer.state import Explorer
@@ -117,10 +116,8 @@ class _Page:
         self._controls.show()
 
     def _words(self) -> str:
-        notice = self.explorer.notice
-        warning = f'<p class="insitu-notice" role="alert">{escape(notice)}</p>' if notice else ""
         return (
-            f"<h1>In-situ model downloading</h1>{warning}"
+            f"<h1>In-situ model downloading</h1>{words.notice(self.explorer.notice)}"
             f'<p class="insitu-sentence" aria-live="polite">{words.sentence(self.explorer)}</p>'
             f"{words.tiles(self.explorer)}"
         )
@@ -151,9 +148,11 @@ class _Page:
             ),
             "bits": lambda: figures.bits_and_time(situation, delivery, size),
         }
+        html = {"bits": lambda: bars.bits_and_time(situation, delivery, size)}
         return {
             name: lambda name=name, spec=spec: {  # type: ignore[misc]
                 "title": TITLES[name], "text": texts[name], "spec": spec(),
+                "html": html[name]() if name in html else "",
             }
             for name, spec in specs.items()
         }  # fmt: skip
@@ -167,7 +166,7 @@ class _Page:
         if query and not self._charts.answered:
             situation, problems = from_query(query)
             self.explorer.situation = situation
-            self.explorer.notice = " ".join(problems)
+            self.explorer.notice = "\n".join(problems)
         self._draw()
         self._charts.answered = True
         self._charts.send_state(["charts", "stale", "errors", "permalink", "answered"])

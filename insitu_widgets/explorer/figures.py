@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from insitu_widgets.air.channel import GUARDS
 from insitu_widgets.air.rates import REFERENCE_RATES, parameter_counts, required_rate_bps
 from insitu_widgets.cards import ROOTS
-from insitu_widgets.explorer.units import error_rate, percent, quantity
 from insitu_widgets.levels.recipe import WIDEST_CODE
+from insitu_widgets.units import error_rate, percent, quantity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -85,7 +85,7 @@ def accuracy_against_size(
     ]
     if decision.expected:
         star = {"color": PURPLE, "symbol": "star", "size": 18, "line": {"width": 1.5}}
-        name = "chosen (catalogue)" if situation.recipe is None else "by hand (catalogue)"
+        name = "chosen" if situation.recipe is None else "by hand"
         data.append(_dots(name, [decision.expected], star))
     if live:
         num_bits, estimate = live
@@ -110,7 +110,7 @@ def accuracy_against_size(
         "data": data,
         "layout": _layout(
             _log_bytes(low, high, "Packet size (logarithmic)"),
-            {"title": _title("Accuracy (%)"), "range": [0, 103]},
+            {"title": _title("Accuracy (%)"), "range": [0, 105]},
             shapes=[
                 {
                     "type": "rect", "xref": "x", "yref": "paper", "x0": low, "x1": edge,
@@ -119,9 +119,9 @@ def accuracy_against_size(
                 *(_vertical(limit) for limit in limits.values() if low < limit < high),
             ],
             annotations=[
-                _note(f"{name} limit", limit)
+                _note(f"{name} limit", limit) if limit > low else _nothing(name, low)
                 for name, limit in limits.items()
-                if low < limit < high
+                if limit < high
             ],
         ),
     }  # fmt: skip
@@ -184,6 +184,12 @@ def _note(text: str, x: float) -> Spec:
     }  # fmt: skip
 
 
+def _nothing(name: str, low: float) -> Spec:
+    """A note where a limit lies below everything that is plotted."""
+    words = {"latency": "nothing arrives in time", "memory": "nothing fits the memory"}
+    return {**_note(words[name], low), "x": log10(low), "textangle": -90}
+
+
 def required_rates(
     latency_s: float,
     here: tuple[float, float] | None = None,
@@ -221,7 +227,7 @@ def required_rates(
             {
                 "type": "scatter",
                 "mode": "markers",
-                "name": "you are here",
+                "name": "your link",
                 "x": [100 * here[0]],
                 "y": [here[1]],
                 "marker": {"color": ORANGE, "symbol": "star", "size": 16, "line": {"width": 1}},
@@ -335,7 +341,7 @@ def accuracy_against_errors(
                 "tickvals": [10.0**p for p in powers],
                 "ticktext": ["0", *(error_rate(10.0**p) for p in powers[1:])],
             },
-            {"title": _title("Accuracy (%)"), "range": [0, 103]},
+            {"title": _title("Accuracy (%)"), "range": [0, 105]},
             shapes=[_vertical(now)],
         ),
     }

@@ -7,12 +7,14 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from insitu_widgets.cards import ROOTS
-from insitu_widgets.explorer.units import error_rate, percent, quantity
 from insitu_widgets.network.situation import broken_limit, choose
+from insitu_widgets.units import error_rate, percent, quantity
 
 if TYPE_CHECKING:
     from insitu_widgets.estimate import Estimate
     from insitu_widgets.explorer.state import Explorer
+    from insitu_widgets.network.catalogue import Measurement
+    from insitu_widgets.network.situation import Situation
 
 
 def size_bits(explorer: Explorer) -> int | None:
@@ -73,30 +75,48 @@ def _binding(explorer: Explorer) -> str:
     )
 
 
+def notice(text: str) -> str:
+    """A warning for the reader (HTML), one line a problem."""
+    lines = [escape(line) for line in text.splitlines() if line]
+    items = "".join(f"<li>{line}</li>" for line in lines)
+    body = f"<ul>{items}</ul>" if len(lines) > 1 else "".join(lines)
+    return f'<div class="insitu-notice" role="alert">{body}</div>' if lines else ""
+
+
 def tiles(explorer: Explorer) -> str:
     """The four numbers at the top (HTML): rate, packet, expected, measured."""
     situation, expected = explorer.situation, explorer.decision.expected
     estimate = None if explorer.stale else explorer.estimate
     size = size_bits(explorer)
     root_bits = 32 * ROOTS[situation.root].parameters
-    share = f"{percent(size / root_bits)} of the float32 root" if size else "not known yet"
-    believed = "–"
-    note = "not in the catalogue"
+    nothing = explorer.decision.recipe is None
+    missing = "nothing is sent" if nothing else "size known once it is packed"
+    share = f"packet: {percent(size / root_bits)} of the float32 root" if size else missing
+    believed, note = "–", "nothing to expect" if nothing else "expected: not in the catalogue"
     if expected:
-        believed = percent(expected.accuracy)
-        at = error_rate(expected.bit_error_rate)
-        draws = "one run" if expected.bit_error_rate == 0 else f"{expected.seeds} channel draws"
-        note = f"at BER {at}, {draws}"
+        believed, note = percent(expected.accuracy), _expectation(situation, expected)
     cells = [
         ("rate", quantity(situation.rate_bps, "bit/s"), "rate of your link"),
         ("size", quantity(size / 8, "B") if size else "–", share),
-        ("expected", believed, f"expected: catalogue {note}"),
+        ("expected", believed, note),
     ]
     blocks = [
         f'<div class="insitu-tile insitu-tile-{name}"><b>{value}</b><span>{text}</span></div>'
         for name, value, text in cells
     ]
     return f'<div class="insitu-tiles">{"".join(blocks)}{_measured_tile(explorer, estimate)}</div>'
+
+
+def _expectation(situation: Situation, expected: Measurement) -> str:
+    """Where an expectation comes from: rate, draws, and how far these lie apart."""
+    at = error_rate(expected.bit_error_rate)
+    if expected.bit_error_rate == 0:
+        return "expected: catalogue, without bit errors"
+    spread = f"{percent(expected.lowest)} to {percent(expected.highest)}"
+    draws = f"{expected.seeds} draws {spread}"
+    if expected.bit_error_rate == situation.bit_error_rate:
+        return f"expected: catalogue, {draws}"
+    return f"expected at least: catalogue at BER {at}, {draws}"
 
 
 def _measured_tile(explorer: Explorer, estimate: Estimate | None) -> str:
@@ -109,7 +129,8 @@ def _measured_tile(explorer: Explorer, estimate: Estimate | None) -> str:
     else:
         value = percent(estimate.accuracy)
         span = f"{percent(estimate.low)} to {percent(estimate.high)}"
-        text = f"measured on {estimate.seen} images, 95 % in {span}"
+        draw = f", draw {explorer.situation.seed}" if explorer.situation.bit_error_rate else ""
+        text = f"measured on {estimate.seen} images{draw}, 95 % in {span}"
     bar = ""
     measuring = explorer.decision.recipe is not None and "live" not in explorer.problems
     if measuring and (estimate is None or not explorer.done):

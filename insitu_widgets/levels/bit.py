@@ -9,15 +9,19 @@ from torch import Tensor
 #: J. Max, "Quantizing for minimum distortion", IRE Trans. Inf. Theory 6 (1960), table II, which
 #: ends at 36 levels; a test computes them all.
 GAUSSIAN_STEP = (1.596, 0.9957, 0.5860, 0.3352, 0.1881, 0.1041, 0.0569, 0.0308)
+#: The scale of a channel that has no weight but 0 (no level is at 0; zeros stay next to it).
+_SMALLEST = torch.finfo(torch.float32).tiny
 
 
 def quantise(weights: Tensor, mask: Tensor, bits: int) -> tuple[Tensor, Tensor]:
     """Quantise each output channel uniformly and symmetrically.
 
     Level c of channel i stands for ``scale_i · (c - (2^bits - 1) / 2)``: mid-rise, so that every
-    code is a valid level and 1 bit is the sign. The step begins at the smaller of the one that
-    just covers the largest weight and the one that is best for a Gaussian of the channel's
-    power; then it is the least-squares fit to the codes found.
+    code is a valid level and 1 bit is the sign. Steps are tried for each channel: the one that
+    just covers the largest weight, the one that is best for a Gaussian of the channel's power,
+    and, at 2 bits, the one that puts the outer level on the mean magnitude (pruned weights have
+    no small ones for the inner level to serve). Each is replaced by the least-squares fit to the
+    codes that it gives; the one with the least squared error stays.
 
     Parameters
     ----------
@@ -38,17 +42,28 @@ def quantise(weights: Tensor, mask: Tensor, bits: int) -> tuple[Tensor, Tensor]:
     rows, sent = weights.flatten(1), mask.flatten(1)
     kept = rows * sent
     count = sent.sum(1).clamp(min=1)
-    top = kept.abs().amax(1)
-    power = (kept.square().sum(1) / count).sqrt()
     levels = 2**bits
-    smallest = torch.finfo(torch.float32).tiny  # zeros stay next to zero: no level is at 0
-    scales = torch.minimum(2 * top / (levels - 1), GAUSSIAN_STEP[bits - 1] * power)
-    scales = scales.clamp(min=smallest)
-    middle = (levels - 1) / 2
-    steps = torch.floor(rows / scales[:, None]).clamp_(-levels // 2, levels // 2 - 1) + 0.5
-    fitted = (kept * steps).sum(1) / (steps.square() * sent).sum(1).clamp(min=smallest)
-    scales = torch.where(fitted > smallest, fitted, scales)
-    codes = (rows / scales[:, None] + middle).round_().clamp_(0, levels - 1)
+    widest = 2 / (levels - 1)  # of the largest weight: the step that puts the outermost level there
+    largest = kept.abs().amax(1).clamp(min=_SMALLEST)
+    cover = widest * largest
+    gaussian = GAUSSIAN_STEP[bits - 1] * (kept.square().sum(1) / count).sqrt()
+    starts = [torch.minimum(cover, gaussian)]
+    if bits > 1:  # at 1 bit every start gives the signs
+        starts.append(cover)
+    if bits == 2:
+        starts.append(widest * kept.abs().sum(1) / count)
+    scales, gain = torch.full_like(cover, _SMALLEST), torch.zeros_like(cover)
+    for start in starts:
+        steps = rows / start.clamp(min=_SMALLEST)[:, None]
+        steps = steps.floor_().clamp_(-levels // 2, levels // 2 - 1).add_(0.5)
+        product = torch.linalg.vecdot(kept, steps)
+        power = torch.linalg.vecdot(steps * sent, steps).clamp(min=_SMALLEST)
+        # The error is the channel's energy less product² / power: the fit that explains most wins.
+        explained = (product / largest).square() / power
+        scales = torch.where(explained > gain, product / power, scales)
+        gain = torch.maximum(gain, explained)
+    scales = scales.clamp(min=_SMALLEST)
+    codes = (rows / scales[:, None] + (levels - 1) / 2).round_().clamp_(0, levels - 1)
     return codes.to(torch.uint8).view(weights.shape), scales
 
 

@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from insitu_widgets.errors import of_type
 from insitu_widgets.levels import bit, depth, parameter
-from insitu_widgets.levels.recipe import WIDEST_CODE
-from insitu_widgets.roots import is_weight
+from insitu_widgets.levels.recipe import WIDEST_CODE, Recipe
+from insitu_widgets.roots import Root, is_weight
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from insitu_widgets.levels.recipe import Recipe
-    from insitu_widgets.roots import Root
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,9 +153,13 @@ def derive(root: Root, recipe: Recipe) -> SubModel:
 
     Raises
     ------
+    TypeError
+        If it is given something else than a root and a recipe.
     ValueError
         If the recipe is for another root, or asks for an exit that this one lacks.
     """
+    of_type("root", root, Root, "Load one with load_root(name), or wrap your own: Root.wrap(...).")
+    of_type("recipe", recipe, Recipe, "Make one with Recipe(root, exit, keep, bits).")
     if recipe.root != root.name:
         msg = (
             f"recipe.root must be {root.name!r}, the root given; got {recipe.root!r}. "

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import total_ordering
+from numbers import Real
 from typing import Self
 
 from insitu_widgets.cards import ROOTS
@@ -68,16 +69,19 @@ class Recipe:
             msg = f"root must be a root's name; got {self.root!r}. Try one of {', '.join(ROOTS)}."
             raise ValueError(msg)
         one_of("bits", self.bits, BITS)
-        in_range("keep", self.keep, 0.0, 1.0)
-        if self.keep == 0.0:
-            msg = "keep must be above 0, up to 1; got 0. Keep at least a small fraction."
+        keep: object = self.keep
+        number = isinstance(keep, Real) and not isinstance(keep, bool)
+        if not number or not 0 < self.keep <= 1:
+            msg = (
+                f"keep must be a number above 0, up to 1; got {self.keep!r}. Give the share of the "
+                f"weights to keep: 0.5 keeps 50 %."
+            )
             raise ValueError(msg)
         card = ROOTS.get(self.root)
         if self.exit is not None:
             last = card.num_exits if card else MOST_EXITS
-            in_range(f"exit of {self.root}", self.exit, 1, last)
-            if card and self.exit == last:
-                object.__setattr__(self, "exit", None)
+            wanted: int | None = in_range(f"exit of {self.root}", self.exit, 1, last)
+            object.__setattr__(self, "exit", None if card and wanted == last else wanted)
         object.__setattr__(self, "keep", float(self.keep))
 
     def __lt__(self, other: Self) -> bool:

@@ -15,6 +15,7 @@ from insitu_widgets.air.channel import GUARDS, Link
 from insitu_widgets.cards import ROOTS
 from insitu_widgets.errors import in_range, one_of
 from insitu_widgets.levels.recipe import Recipe
+from insitu_widgets.units import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -279,10 +280,11 @@ def _merit(row: Measurement) -> tuple[float, int]:
 
 def _reason(situation: Situation, row: Measurement, best: Measurement | None, broken: str) -> str:
     if broken == "latency":
-        time_s = situation.link.time_s(row.num_bits)
-        return f"would arrive after {time_s:.3g} s, the budget is {situation.latency_s:.3g} s"
+        time = quantity(situation.link.time_s(row.num_bits), "s", 4)
+        return f"would arrive after {time}, the budget is {quantity(situation.latency_s, 's', 4)}"
     if broken == "memory":
-        return f"takes {row.num_bits / 8:,.0f} bytes, the device has {situation.memory_bytes:,.0f}"
+        size = quantity(row.num_bits / 8, "B", 4)
+        return f"takes {size}, the device has {quantity(situation.memory_bytes, 'B', 4)}"
     if best is None:
         return "fits"
     points = 100 * (best.accuracy - row.accuracy)
@@ -298,23 +300,25 @@ def _remedy(situation: Situation, measured: tuple[Measurement, ...]) -> str:
     needs = []
     time_s = situation.link.time_s(smallest.num_bits)
     if time_s > situation.latency_s:
-        needs.append(f"a latency budget of {_enough(time_s)} s (now {situation.latency_s:.3g} s)")
+        now = quantity(situation.latency_s, "s")
+        needs.append(f"a latency budget of {_enough(time_s, 's')} (now {now})")
         left_s = situation.latency_s - situation.delay_s
         if left_s > 0:
-            rate = _enough(smallest.num_bits / left_s * (1 + 1e-12))  # and a rounding error more
-            needs[-1] += f", or a rate of {rate} bit/s (now {situation.rate_bps:.3g} bit/s)"
+            rate_bps = smallest.num_bits / left_s * (1 + 1e-12)  # and a rounding error more
+            now = quantity(situation.rate_bps, "bit/s")
+            needs[-1] += f", or a rate of {_enough(rate_bps, 'bit/s')} (now {now})"
         else:
-            needs[-1] += f"; the delay alone takes {situation.delay_s:.3g} s"
+            needs[-1] += f"; the delay alone takes {quantity(situation.delay_s, 's')}"
     if smallest.num_bits / 8 > situation.memory_bytes:
-        needs.append(
-            f"{smallest.num_bits / 8:,.0f} bytes of memory (now {situation.memory_bytes:,.0f})"
-        )
+        size, now = _enough(smallest.num_bits / 8, "B"), quantity(situation.memory_bytes, "B")
+        needs.append(f"{size} of memory (now {now})")
     return f"Even the smallest sub-model ({smallest.recipe}) needs {', and '.join(needs)}."
 
 
-def _enough(value: float) -> str:
+def _enough(value: float, unit: str) -> str:
     """Three digits, rounded up: who provides what is written has enough."""
-    return f"{float(Context(prec=3, rounding=ROUND_CEILING).create_decimal(value)):.3g}"
+    up = float(Context(prec=3, rounding=ROUND_CEILING).create_decimal(value))
+    return quantity(up, unit)
 
 
 def to_query(situation: Situation) -> str:

@@ -369,7 +369,7 @@ def forged(packet, at, fields, *values):
         (28, "<H", 2000, "its fields do not make a packet .exit of tiny must be"),
         (30, "<B", 9, "its fields do not make a packet .bits must be one of"),
         (31, "<d", math.nan, "its fields do not make a packet .keep must be"),
-        (31, "<d", 0.0, "its fields do not make a packet .keep must be above 0"),
+        (31, "<d", 0.0, "its fields do not make a packet .keep must be a number above 0"),
         (39, "<H", 60_000, "its fields do not make a packet"),
         (39, "<H", 1, "body: the layers need"),
         (41, "<I", 2**31, "its masks and scales are longer than the header"),

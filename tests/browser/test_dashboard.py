@@ -10,17 +10,17 @@ import nbformat
 import psutil
 import pytest
 
-from insitu_widgets.explorer import controls, words
+from insitu_widgets.explorer import bars, controls, words
 from insitu_widgets.explorer.state import Explorer
-from insitu_widgets.explorer.units import percent, quantity
 from insitu_widgets.network.situation import PRESETS, Situation, from_query, to_query
+from insitu_widgets.units import percent, quantity
 from tests.browser.conftest import serving
 
 COMPLETE = """() => {
   const tile = document.querySelector(".insitu-tile-measured");
   return tile && !tile.querySelector("progress") && !document.querySelector(".insitu-stale");
 }"""
-SLIDERS = ("bandwidth_hz", "spectral_efficiency_bps_hz", "latency_s", "memory_bytes",
+SLIDERS = ("bandwidth_hz", "spectral_efficiency_bps_hz", "latency_s", "delay_s", "memory_bytes",
            "bit_error_rate")  # fmt: skip
 
 
@@ -95,9 +95,10 @@ def check_against_python(page):
     fitting = points(page, "accuracy", "fits")
     assert len(fitting[0]) == len(decision.feasible)
     assert points(page, "errors", "measured now")[1] == [100 * estimate.accuracy]
-    bits = sum(points(page, "bits", purpose)[0][0] for purpose in explorer.delivery.bits)
-    assert bits * 1e3 == pytest.approx(explorer.delivery.num_bits)
-    here = points(page, "rates", "you are here")
+    parts = page.eval_on_selector_all("[data-bits]", "parts => parts.map((p) => +p.dataset.bits)")
+    assert parts == [explorer.delivery.bits.get(purpose, 0) for purpose in bars.PURPOSES]
+    assert sum(parts) == explorer.delivery.num_bits
+    here = points(page, "rates", "your link")
     assert here[1] == [explorer.situation.rate_bps]
     images = page.locator(".insitu-image").all_inner_texts()
     assert [" ".join(image.split()) for image in images] == [
@@ -257,7 +258,7 @@ def test_downloads_hold_what_is_on_the_page(page, voila_server):
 def test_each_figure_saves_as_png(page, voila_server, chart):
     open_page(page, voila_server)
     with page.expect_download() as download:
-        page.locator(f".insitu-{chart} .modebar-btn").click()
+        page.locator(f".insitu-{chart} .modebar-btn, .insitu-{chart} .insitu-png:visible").click()
     assert download.value.suggested_filename == f"insitu-{chart}.png"
     assert download.value.path().read_bytes().startswith(b"\x89PNG")
 

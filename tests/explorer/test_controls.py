@@ -8,7 +8,7 @@ from insitu_widgets.explorer.controls import CUSTOM, Controls, say, stops
 from insitu_widgets.explorer.dashboard import dashboard
 from insitu_widgets.explorer.state import Explorer
 from insitu_widgets.levels.recipe import Recipe
-from insitu_widgets.network.situation import NUMBERS, PRESETS, Situation
+from insitu_widgets.network.situation import MOST_SEED, NUMBERS, PRESETS, Situation
 
 
 @pytest.fixture
@@ -27,12 +27,11 @@ def test_the_sliders_span_what_the_issue_of_the_day_needs():
     rates = stops("bit_error_rate")
     assert (rates[0], rates[1], rates[-1]) == (0.0, 1e-7, 0.1)
     for name in NUMBERS:
-        if name != "delay_s":
-            limits = NUMBERS[name].metadata
-            assert all(limits["low"] <= stop <= limits["high"] for stop in stops(name))
+        limits = NUMBERS[name].metadata
+        assert all(limits["low"] <= stop <= limits["high"] for stop in stops(name))
 
 
-@pytest.mark.parametrize("name", [name for name in NUMBERS if name != "delay_s"])
+@pytest.mark.parametrize("name", NUMBERS)
 def test_every_slider_sets_its_field_and_says_a_unit(explorer, controls, name):
     slider = controls.numbers[name]
     label, value = slider.options[3]
@@ -86,11 +85,41 @@ def test_by_hand_and_back(explorer, controls):
     assert explorer.situation.recipe is None
 
 
-def test_another_root_lets_the_network_choose_again(explorer, controls):
+def test_another_root_takes_the_cut_along_as_far_as_it_has_exits(explorer, controls):
     controls.mode.value = "hand"
-    controls.root.value = "vit-digits"
-    assert explorer.situation.recipe is None
-    assert {row.root for row in explorer.decision.reasons} == {"vit-digits"}
+    controls.cuts["exit"].value = 6
+    controls.cuts["bits"].value = 8
+    controls.root.value = "vgg-digits"
+    assert explorer.situation.recipe == Recipe("vgg-digits", bits=8)
+    assert controls.mode.value == "hand"
+    assert {row.root for row in explorer.decision.reasons} == {"vgg-digits"}
+
+
+def test_an_older_answer_takes_no_newer_wish_back(explorer):
+    """Two presses before the first is carried out: showing the first must not undo the second."""
+    calls = []
+    controls = Controls(explorer, calls.append)
+    slider = controls.numbers["latency_s"]
+    first, second = slider.options[5][1], slider.options[6][1]
+    slider.value = first
+    slider.value = second
+    calls.pop(0)()
+    assert slider.value == second
+    calls.pop(0)()
+    assert slider.value == explorer.situation.latency_s == second
+
+
+def test_after_the_last_draw_comes_the_first(explorer, controls):
+    explorer.change(seed=MOST_SEED)
+    controls.again.click()
+    assert explorer.situation.seed == 0
+
+
+def test_a_preset_stays_itself_when_it_is_sent_again(explorer, controls):
+    controls.preset.value = "Car"
+    controls.again.click()
+    assert explorer.situation.seed == 1
+    assert controls.preset.value == "Car"
 
 
 @pytest.mark.parametrize("name", [*PRESETS, "nothing", "broken"])
@@ -135,7 +164,7 @@ def test_a_figure_that_fails_says_so_beside_itself_and_the_others_go_on(explorer
     explorer.change(latency_s=2.0)
     assert "no logarithm" in charts.errors["rates"]
     assert set(charts.errors) == {"rates"}
-    assert "budget 2 s" in str(charts.charts["bits"])
+    assert "budget 2 s" in charts.charts["bits"]["html"]
 
 
 def test_what_a_link_says_is_shown_as_text_not_as_markup(explorer):

@@ -16,6 +16,7 @@ from insitu_widgets.network.situation import (
     from_query,
     to_query,
 )
+from insitu_widgets.units import quantity
 
 GUARDS = ["none", "clamp", "zero"]
 
@@ -252,7 +253,9 @@ def test_every_other_candidate_gets_a_true_reason(situation):
         late = situation.link.time_s(row.num_bits) > situation.latency_s
         assert ("arrive after" in reason) == late
         assert ("fits" in reason) == fits(situation, row)
-        assert late or fits(situation, row) or f"takes {row.num_bits // 8:,} bytes" in reason
+        assert (
+            late or fits(situation, row) or f"takes {quantity(row.num_bits / 8, 'B', 4)}" in reason
+        )
         if decision.expected and fits(situation, row):
             gap = 100 * (decision.expected.accuracy - row.accuracy)
             assert ("less accurate" in reason) == (gap > 0)
@@ -308,12 +311,13 @@ scarce = {
     "latency_s": st.floats(1e-3, 2.0),
     "delay_s": st.floats(0.0, 2.0),
 }
-NUMBER = r"([\d.,]+(?:e[+-]\d+)?)"
+PREFIXES = {"": 1.0, "µ": 1e-6, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 
 
-def asked(pattern, remedy):
-    found = re.search(pattern, remedy)
-    return float(found[1].replace(",", "")) if found else None
+def asked(before, unit, remedy):
+    """The quantity that stands between the words ``before`` and its unit, in SI."""
+    found = re.search(rf"{before} ([\d.]+(?:e[+-]?\d+)?) ([µmkMGT]?){unit} \(now", remedy)
+    return float(found[1]) * PREFIXES[found[2]] * (1 + 1e-12) if found else None
 
 
 @given(by_the_network(**scarce))
@@ -323,9 +327,9 @@ def test_whoever_does_what_the_remedy_says_is_served(situation):
     decision = choose(situation, catalogue)
     assert (decision.remedy == "") == bool(decision.feasible)
     assume(decision.remedy)
-    budget = asked(f"a latency budget of {NUMBER} s", decision.remedy)
-    rate = asked(f"a rate of {NUMBER} bit/s", decision.remedy)
-    memory = asked(f"{NUMBER} bytes of memory", decision.remedy)
+    budget = asked("latency budget of", "s", decision.remedy)
+    rate = asked("rate of", "bit/s", decision.remedy)
+    memory = asked("(?:needs|and)", "B of memory", decision.remedy)
     rows = [catalogue.find(r, situation.bit_error_rate, situation.guard) for r in decision.reasons]
     smallest = min(row.num_bits for row in rows)
     named = [row.num_bits for row in rows if f"({row.recipe})" in decision.remedy]
@@ -334,7 +338,7 @@ def test_whoever_does_what_the_remedy_says_is_served(situation):
     assert (memory is not None) == (smallest / 8 > situation.memory_bytes)
     roomy = {} if memory is None else {"memory_bytes": memory}
     if budget is not None:
-        assert f"(now {situation.latency_s:.3g} s)" in decision.remedy
+        assert f"(now {quantity(situation.latency_s, 's')})" in decision.remedy
         left = situation.latency_s - situation.delay_s
         assert (rate is None) == (left <= 0) == ("the delay alone takes" in decision.remedy)
     if budget is None or budget <= 10:
@@ -361,8 +365,8 @@ def test_the_remedy_names_what_is_there_and_what_is_needed():
     assert (decision.recipe, decision.fits, decision.binding) == (None, False, "latency")
     assert decision.remedy == (
         "Even the smallest sub-model (resnet-digits · exit 1 · keep 100 % · 32 bit) needs "
-        "a latency budget of 0.851 s (now 0.1 s), or a rate of 1.61e+06 bit/s (now 1e+05 bit/s), "
-        "and 10,000 bytes of memory (now 2,000)."
+        "a latency budget of 851 ms (now 100 ms), or a rate of 1.61 Mbit/s (now 100 kbit/s), "
+        "and 10 kB of memory (now 2 kB)."
     )
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from insitu_widgets.explorer.units import error_rate, percent, quantity
+from insitu_widgets.units import error_rate, percent, quantity
 
 
 @pytest.mark.parametrize(

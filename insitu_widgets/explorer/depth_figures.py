@@ -1,0 +1,397 @@
+"""Figures of the depth level (paper, section 2.1): plain Plotly dictionaries, no torch."""
+
+from __future__ import annotations
+
+from math import isfinite, log10
+from typing import TYPE_CHECKING, Any
+
+from insitu_widgets.explorer.figures import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    RED,
+    SKY,
+    _error,
+    _layout,
+    _title,
+    _vertical,
+)
+from insitu_widgets.units import quantity
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from insitu_widgets.estimate import Estimate
+    from insitu_widgets.levels.confidence import Routing
+    from insitu_widgets.network.tradeoff import SplitTime
+
+    Spec = dict[str, Any]
+
+_STYLES = (
+    (BLUE, "circle", "solid"),
+    (ORANGE, "square", "dash"),
+    (GREEN, "diamond", "dashdot"),
+    (PURPLE, "x", "dot"),
+    (RED, "triangle-up", "longdash"),
+    (SKY, "cross", "longdashdot"),
+    (GREY, "star", "solid"),
+)
+_PARTS = (
+    ("download", BLUE, ""),
+    ("device", ORANGE, "/"),
+    ("uplink", GREEN, "x"),
+    ("server", PURPLE, "."),
+)
+
+
+#: Bars longer than so many times the best one are cut off there, with an arrow.
+CUT = 5
+
+
+def place(point: int, last: int) -> str:
+    """A split point as an axis says it."""
+    return {0: "0: server", last: f"{last}: device"}.get(point, str(point))
+
+
+def _places(last: int) -> Spec:
+    return {
+        "title": _title("Split point (blocks on the device)"),
+        "tickvals": list(range(last + 1)),
+        "ticktext": [place(point, last) for point in range(last + 1)],
+        "tickangle": 0,
+        "range": [-0.5, last + 0.5],
+    }
+
+
+def _log(values: Sequence[float], title: str, unit: str) -> Spec:
+    """A logarithmic axis around positive values, its ticks with prefixes."""
+    low, high = log10(min(values)) - 0.25, log10(max(values)) + 0.25
+    step = max(1, round((high - low) / 5))
+    decades = [d for d in range(-9, 19) if low <= d <= high and d % step == 0]
+    if len(decades) > 1:
+        ticks = [10.0**d for d in decades]
+    else:
+        fine = (m * 10.0**d for d in range(-9, 19) for m in (1, 2, 5))
+        ticks = [tick for tick in fine if low <= log10(tick) <= high]
+    said = [quantity(tick, unit).strip().replace(" ", "\u202f") for tick in ticks]
+    return {
+        "type": "log", "title": _title(title), "range": [low, high], "tickangle": 0,
+        "tickvals": ticks, "ticktext": said,
+    }  # fmt: skip
+
+
+def _line(name: str, x: Sequence[Any], y: Sequence[Any], style: int, **more: Any) -> Spec:
+    color, symbol, dash = _STYLES[style % len(_STYLES)]
+    return {
+        "type": "scatter", "mode": "lines+markers", "name": name, "x": list(x), "y": list(y),
+        "line": {"color": color, "dash": dash, "width": 2},
+        "marker": {"symbol": symbol, "size": 8, "color": color}, **more,
+    }  # fmt: skip
+
+
+def sizes(download_bits: Sequence[int], upload_bits: Sequence[int]) -> Spec:
+    """The trade-off itself: bits down once, and bits up for each image, by split point."""
+    last = len(download_bits) - 1
+    points = range(last + 1)
+    hover = "%{y:.3s}bit<extra>%{fullData.name}</extra>"
+    down = [bits or None for bits in download_bits]
+    up = [bits or None for bits in upload_bits]
+    known = [bits for bits in (*down, *up) if bits]
+    return {
+        "data": [
+            _line("down, once", points, down, 0, hovertemplate=hover),
+            _line("up, each image", points, up, 1, hovertemplate=hover),
+        ],
+        "layout": _layout(_places(last), _log(known, "Bits (logarithmic)", "bit")),
+    }
+
+
+def split_times(times: Sequence[SplitTime], images: int, best: int, allowed: Sequence[int]) -> Spec:
+    """Where the time goes at each split point; what is far slower than the best is cut off."""
+    last = times[-1].point
+    totals = [time.total_s(images) for time in times]
+    top = min(max(totals), CUT * totals[best])
+    parts = {
+        "download": [time.download_s for time in times],
+        "device": [images * time.device_s for time in times],
+        "uplink": [images * time.upload_s for time in times],
+        "server": [images * time.server_s for time in times],
+    }
+    drawn: dict[str, list[float]] = {}
+    room = [top] * len(times)
+    for name, seconds in parts.items():
+        drawn[name] = [min(part, left) for part, left in zip(seconds, room, strict=True)]
+        room = [left - part for part, left in zip(drawn[name], room, strict=True)]
+    bars = [
+        {
+            "type": "bar", "name": name, "x": [time.point for time in times], "y": drawn[name],
+            "customdata": parts[name],
+            "marker": {
+                "color": color, "pattern": {"shape": pattern},
+                "opacity": [1.0 if time.point in allowed else 0.3 for time in times],
+            },
+            "hovertemplate": "%{customdata:.3s}s<extra>" + name + "</extra>",
+        }
+        for name, color, pattern in _PARTS
+    ]  # fmt: skip
+    notes = [
+        {
+            "text": _mark(time.point == best, total > top) + quantity(total, "s"),
+            "x": time.point, "y": min(total, top), "yanchor": "bottom", "showarrow": False,
+            "font": {"size": 11},
+        }
+        for time, total in zip(times, totals, strict=True)
+    ]  # fmt: skip
+    label = f"Time for {images:,} image{'s' if images > 1 else ''} (s)"
+    layout = _layout(
+        _places(last),
+        {"title": _title(label), "range": [0, 1.12 * top]},
+        barmode="stack",
+        bargap=0.25,
+        annotations=notes,
+    )
+    layout["legend"]["traceorder"] = "normal"
+    return {"data": bars, "layout": layout}
+
+
+def _mark(best: bool, cut: bool) -> str:  # noqa: FBT001
+    return "★ " if best else "↑ " if cut else ""
+
+
+def total_times(times: Sequence[SplitTime], ever_best: Sequence[int], images: int) -> Spec:
+    """Total time against the number of images, for the splits that are ever the best."""
+    last = times[-1].point
+    counts = [m * 10**d for d in range(7) for m in (1, 2, 5)][:-2]
+    data = [
+        _line(
+            f"split {place(point, last)}",
+            counts,
+            [times[point].total_s(count) for count in counts],
+            style,
+            mode="lines",
+            hovertemplate="%{x:,} images: %{y:.3s}s<extra>%{fullData.name}</extra>",
+        )
+        for style, point in enumerate(ever_best)
+    ]
+    seconds = [y for line in data for y in line["y"] if y > 0]
+    return {
+        "data": data,
+        "layout": _layout(
+            _log([1, 10**6], "Images (logarithmic)", ""),
+            _log(seconds, "Total time (logarithmic)", "s"),
+            shapes=[_vertical(images)],
+        ),
+    }
+
+
+def accuracies(measured: Mapping[int, Estimate], last: int, whole: float) -> Spec:
+    """Measured accuracy with the bits on both links, by split point, beside the float32 root's."""
+    points = sorted(measured)
+    line = _line(
+        "measured",
+        points,
+        [100 * measured[point].accuracy for point in points],
+        0,
+        mode="markers",
+        error_y={
+            "type": "data",
+            "symmetric": False,
+            "array": [100 * (measured[p].high - measured[p].accuracy) for p in points],
+            "arrayminus": [100 * (measured[p].accuracy - measured[p].low) for p in points],
+        },
+        hovertemplate="split %{x}: %{y:.1f} %<extra></extra>",
+    )
+    root = _line("whole root, float32", [-0.5, last + 0.5], [100 * whole] * 2, 3, mode="lines")
+    lowest = min([whole, *(estimate.low for estimate in measured.values())])
+    return {
+        "data": [line, root],
+        "layout": _layout(
+            _places(last),
+            {"title": _title("Accuracy (%)"), "range": [max(0.0, 100 * lowest - 5), 101]},
+        ),
+    }
+
+
+def exits_curve(
+    curve: Sequence[tuple[float, Estimate]],
+    alone: Sequence[tuple[float, Estimate]],
+    chosen: tuple[float, Estimate] | None,
+    target: float,
+    axis: tuple[str, str],
+) -> Spec:
+    """Accuracy against mean cost: all thresholds, each exit alone, and the threshold chosen.
+
+    Parameters
+    ----------
+    curve, alone, chosen
+        Pairs of mean cost and accuracy.
+    target
+        Accuracy asked for.
+    axis
+        Title and unit of the cost.
+    """
+    costs = [cost for cost, _ in (*curve, *alone)]
+    data = [
+        _line(
+            "by confidence",
+            [cost for cost, _ in curve],
+            [100 * estimate.accuracy for _, estimate in curve],
+            0,
+            mode="lines",
+            hovertemplate="%{x:.3s}: %{y:.1f} %<extra>by confidence</extra>",
+        ),
+        _line(
+            "all at one exit",
+            [cost for cost, _ in alone],
+            [100 * estimate.accuracy for _, estimate in alone],
+            1,
+            mode="markers+text",
+            text=[str(exit_) for exit_ in range(1, len(alone) + 1)],
+            textposition="bottom center",
+            hovertemplate="exit %{text}: %{x:.3s}, %{y:.1f} %<extra></extra>",
+        ),
+    ]
+    if chosen:
+        cost, estimate = chosen
+        data.append(
+            {
+                "type": "scatter", "mode": "markers", "name": "threshold in use",
+                "x": [cost], "y": [100 * estimate.accuracy], "error_y": _error(estimate),
+                "marker": {"color": PURPLE, "symbol": "star", "size": 15, "line": {"width": 1}},
+                "hovertemplate": "%{x:.3s}: %{y:.1f} %<extra>threshold in use</extra>",
+            }
+        )  # fmt: skip
+    lowest = min(target, *(estimate.accuracy for _, estimate in (*curve, *alone)))
+    return {
+        "data": data,
+        "layout": _layout(
+            _log([cost for cost in costs if cost > 0], *axis),
+            {"title": _title("Accuracy (%)"), "range": [100 * lowest - 4, 101]},
+            shapes=[
+                {
+                    "type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": 100 * target,
+                    "y1": 100 * target, "line": {"color": GREY, "width": 1.5, "dash": "dot"},
+                }
+            ],
+            annotations=[
+                {
+                    "text": "target", "xref": "paper", "x": 0.995, "xanchor": "right",
+                    "y": 100 * target, "yanchor": "bottom", "showarrow": False,
+                    "font": {"size": 11},
+                }
+            ],
+        ),
+    }  # fmt: skip
+
+
+def shares(routing: Routing, point: int) -> Spec:
+    """Share of the images that leave at each exit, on the device or on the server."""
+    data = []
+    for name, color, pattern in (("on the device", BLUE, ""), ("on the server", ORANGE, "/")):
+        mine = [
+            (exit_, share)
+            for exit_, share in enumerate(routing.shares, 1)
+            if (exit_ <= point) == (name == "on the device")
+        ]
+        data.append(
+            {
+                "type": "bar", "name": name,
+                "x": [exit_ for exit_, _ in mine], "y": [100 * share for _, share in mine],
+                "text": [f"{100 * share:.0f}" for _, share in mine],
+                "textposition": "outside", "cliponaxis": False,
+                "marker": {"color": color, "pattern": {"shape": pattern}},
+                "hovertemplate": "exit %{x}: %{y:.1f} %<extra>" + name + "</extra>",
+            }
+        )  # fmt: skip
+    return {
+        "data": data,
+        "layout": _layout(
+            {"title": _title("Exit"), "dtick": 1, "range": [0.4, len(routing.left) + 0.6]},
+            {"title": _title("Images (%)"), "range": [0, 110]},
+            barmode="overlay",
+            bargap=0.25,
+        ),
+    }
+
+
+def arriving(exits: Sequence[tuple[float, Estimate]], whole: tuple[float, Estimate] | None) -> Spec:
+    """Accuracy of the best exit so far against time, and of the download in one piece."""
+    times = [time for time, _ in exits]
+    so_far = [max(e.accuracy for _, e in exits[: i + 1]) for i in range(len(exits))]
+    end = max([*times, *([whole[0]] if whole else [])])
+    data = [
+        _line(
+            "best exit so far",
+            [*times, end],
+            [*(100 * share for share in so_far), 100 * so_far[-1]],
+            0,
+            mode="lines",
+            line={"color": BLUE, "width": 2, "shape": "hv"},
+            hoverinfo="skip",
+        ),
+        _line(
+            "exit that has just arrived",
+            times,
+            [100 * estimate.accuracy for _, estimate in exits],
+            1,
+            mode="markers+text",
+            text=[str(exit_) for exit_ in range(1, len(exits) + 1)],
+            textposition="bottom center",
+            hovertemplate="exit %{text} at %{x:.3s}s: %{y:.1f} %<extra></extra>",
+        ),
+    ]
+    if whole:
+        data.append(
+            _line(
+                "in one piece",
+                [whole[0]],
+                [100 * whole[1].accuracy],
+                3,
+                mode="markers",
+                hovertemplate="%{x:.3s}s: %{y:.1f} %<extra>in one piece</extra>",
+            )
+        )
+    return {
+        "data": data,
+        "layout": _layout(
+            _log([*times, end], "Time since the request (logarithmic)", "s"),
+            {"title": _title("Accuracy (%)"), "range": [0, 105]},
+        ),
+    }
+
+
+def nothing(note: str) -> Spec:
+    """An empty figure that says why it is empty."""
+    said = {"text": note, "showarrow": False, "xref": "paper", "yref": "paper", "x": 0.5, "y": 0.5}
+    return {
+        "data": [],
+        "layout": _layout({"visible": False}, {"visible": False}, annotations=[said]),
+    }
+
+
+def fidelity(heard: Mapping[int, float], references: Mapping[str, float], last: int) -> Spec:
+    """How well the image is rebuilt from what goes up, by split point, beside blind guesses."""
+    points = sorted(point for point, value in heard.items() if isfinite(value))
+    data = [
+        _line(
+            "from what goes up",
+            points,
+            [heard[point] for point in points],
+            0,
+            hovertemplate="split %{x}: %{y:.1f} dB<extra></extra>",
+        ),
+        *(
+            _line(name, [-0.5, last + 0.5], [value] * 2, 2 + i, mode="lines")
+            for i, (name, value) in enumerate(references.items())
+        ),
+    ]
+    top = max(*(heard[point] for point in points), *references.values(), 30.0)
+    return {
+        "data": data,
+        "layout": _layout(
+            _places(last),
+            {"title": _title("PSNR of the attacker's pictures (dB)"), "range": [0, 1.08 * top]},
+        ),
+    }

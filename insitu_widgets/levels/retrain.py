@@ -1,0 +1,163 @@
+"""Re-training with quantisation, and against bit errors (paper, section 2.3).
+
+The network computes with its quantised weights, the gradient goes straight through to the float
+ones (Y. Bengio et al., arXiv 1308.3432). Flipping bits of the codes in training and clipping the
+weights makes a network that bears bit errors (D. Stutz et al., MLSys 2021).
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional
+
+from insitu_widgets.augment import augment
+from insitu_widgets.errors import in_range
+from insitu_widgets.levels import bit
+from insitu_widgets.levels.derive import weights_and_rest
+from insitu_widgets.levels.quantised import Quantised, rebuilt
+from insitu_widgets.levels.quantisers import PER_CHANNEL, Coded
+from insitu_widgets.levels.recipe import WIDEST_CODE
+from insitu_widgets.plans import Plan
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from insitu_widgets.data import ImageSet
+    from insitu_widgets.roots import Root
+
+_WARPING = Plan(epochs=1, peak_rate=1e-3)
+_TEMPERATURE = 2.0
+_MOST_CLIP = 100.0
+
+
+@dataclass(frozen=True)
+class Hardening:
+    """How to re-train.
+
+    Parameters
+    ----------
+    bits
+        Bits for each weight, 1 … 8.
+    steps
+        Batches.
+    bit_error_rate
+        Of the codes in training, in [0, 0.5]; 0 is plain re-training with quantisation.
+    clip
+        The largest weight allowed, in root mean squares of its channel's at the start; ``None``
+        for no limit. A narrower range makes the step, and so every flip, smaller.
+    peak_rate
+        Adam's highest step size.
+    batch
+        Images a step.
+    """
+
+    bits: int = 4
+    steps: int = 60
+    bit_error_rate: float = 0.0
+    clip: float | None = None
+    peak_rate: float = 1e-3
+    batch: int = 100
+
+    def __post_init__(self) -> None:
+        in_range("bits", self.bits, 1, WIDEST_CODE)
+        in_range("steps", self.steps, 1, 100_000)
+        in_range("bit_error_rate", self.bit_error_rate, 0.0, 0.5)
+        in_range("peak_rate", self.peak_rate, 1e-8, 1.0)
+        in_range("batch", self.batch, 2, 10_000, "images")
+        if self.clip is not None:
+            in_range("clip", self.clip, 0.1, _MOST_CLIP, "root mean squares")
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingStep:
+    """After one batch: its number, its loss (nat), and the network as it would be sent now."""
+
+    number: int
+    loss: float
+    network: nn.Module
+    bits: int
+
+    def quantised(self, root: Root) -> Quantised:
+        """The codes that a packet would hold."""
+        weights, rest = weights_and_rest(self.network)
+        layers = {}
+        for name, weight in weights.items():
+            codes, steps = _codes(weight, self.bits)
+            layers[name] = Coded(
+                PER_CHANNEL, tuple(weight.shape), self.bits, codes.flatten(), steps[:, None]
+            )
+        rest = {name: tensor.detach().clone() for name, tensor in rest.items()}
+        return Quantised(root.name, None, layers, rest)
+
+
+def _codes(weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:
+    return bit.quantise(weight, torch.ones_like(weight, dtype=torch.bool), bits)
+
+
+def retrain(root: Root, images: ImageSet, plan: Hardening, seed: int = 0) -> Iterator[TrainingStep]:
+    """Re-train a copy of a root for its last exit, batch by batch; to stop is not to ask for more.
+
+    Parameters
+    ----------
+    root
+        The root; it stays as it is, and it is the teacher: the copy learns its answers.
+    images
+        Training images with labels.
+    plan
+        How.
+    seed
+        Of order, warping and bit errors.
+    """
+    random = torch.Generator().manual_seed(seed)
+    network = copy.deepcopy(rebuilt(root, {})).train().requires_grad_(requires_grad=True)
+    weights = weights_and_rest(network)[0]
+    parameters = {name: p for name, p in network.named_parameters() if name in weights}
+    limits = {n: _limit(w, plan.clip) for n, w in weights.items()} if plan.clip else {}
+    optimiser = torch.optim.Adam(network.parameters(), lr=plan.peak_rate)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, plan.peak_rate, total_steps=plan.steps + 1, pct_start=0.2
+    )
+    for number in range(1, plan.steps + 1):
+        index = torch.randint(len(images), (plan.batch,), generator=random)
+        batch = augment(images.images[index], _WARPING, random)
+        with torch.inference_mode():
+            soft = functional.log_softmax(root(batch) / _TEMPERATURE, dim=1)
+        sent = {name: _through(p, plan, random) for name, p in parameters.items()}
+        logits = functional_call(network, sent, (batch,))
+        learnt = functional.log_softmax(logits / _TEMPERATURE, dim=1)
+        loss = functional.cross_entropy(logits, images.labels[index])
+        loss = loss + _TEMPERATURE**2 * functional.kl_div(
+            learnt, soft.clone(), reduction="batchmean", log_target=True
+        )
+        optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+        for name, limit in limits.items():
+            weight = parameters[name].detach()
+            weight.copy_(torch.minimum(torch.maximum(weight, -limit), limit))
+        yield TrainingStep(number, float(loss.detach()), network, plan.bits)
+
+
+def _limit(weight: Tensor, clip: float) -> Tensor:
+    rms = weight.flatten(1).square().mean(1).sqrt()
+    return clip * rms.view(-1, *[1] * (weight.ndim - 1))
+
+
+def _through(weight: Tensor, plan: Hardening, random: torch.Generator) -> Tensor:
+    """The weights as they arrive, with the gradient of the weights as they are."""
+    codes, steps = _codes(weight.detach(), plan.bits)
+    if plan.bit_error_rate:
+        for place in range(plan.bits):
+            flips = torch.rand(codes.shape, generator=random) < plan.bit_error_rate
+            codes = codes ^ (flips.to(torch.uint8) << place)
+    shape = (-1, *[1] * (weight.ndim - 1))
+    arrived = bit.reconstruct(codes, steps.view(shape), plan.bits)
+    return weight + (arrived - weight).detach()

@@ -1,0 +1,101 @@
+"""Mixed precision: within the budget, near the optimum, better than the same bits for all."""
+
+import time
+from itertools import product
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from insitu_widgets import load_data
+from insitu_widgets.levels.mixed import WIDTHS, LayerLoss, allocate, sensitivity
+from insitu_widgets.levels.quantised import quantise_network
+
+convex = st.builds(
+    lambda name, weights, top: LayerLoss(str(name), weights, tuple(top * 4.0**-w for w in WIDTHS)),
+    st.integers(0, 10**9),
+    st.integers(1, 500),
+    st.floats(1e-3, 10),
+)
+network = st.lists(convex, min_size=1, max_size=4, unique_by=lambda layer: layer.name)
+
+
+def best(layers, budget):
+    """The oracle: every allocation."""
+    return min(
+        sum(layer.losses[w - 1] for layer, w in zip(layers, widths, strict=True))
+        for widths in product(WIDTHS, repeat=len(layers))
+        if sum(layer.weights * w for layer, w in zip(layers, widths, strict=True)) <= budget
+    )
+
+
+@given(layers=network, average=st.floats(1, 8))
+def test_it_keeps_the_budget_and_is_optimal_where_it_spends_it_all(layers, average):
+    budget = int(average * sum(layer.weights for layer in layers))
+    plan = allocate(layers, budget)
+    spent = sum(layer.weights * plan.bits[layer.name] for layer in layers)
+    assert spent == plan.num_bits <= budget
+    if len(layers) <= 3:
+        largest = max(layer.weights for layer in layers)
+        if budget - spent < min(layer.weights for layer in layers) and largest == 1:
+            assert plan.expected_loss == pytest.approx(best(layers, budget))
+        assert plan.expected_loss >= best(layers, budget) - 1e-9
+
+
+@given(layers=network)
+def test_layers_of_one_size_are_given_their_bits_optimally(layers):
+    alike = [LayerLoss(layer.name, 10, layer.losses) for layer in layers[:3]]
+    budget = 25 * len(alike)
+    assert allocate(alike, budget).expected_loss == pytest.approx(best(alike, budget))
+
+
+@given(layers=network)
+def test_more_budget_never_expects_more_loss(layers):
+    total = sum(layer.weights for layer in layers)
+    alike = [LayerLoss(layer.name, 7, layer.losses) for layer in layers]
+    found = [allocate(alike, 7 * b * len(alike)).expected_loss for b in (1, 2, 3, 8)]
+    assert found == sorted(found, reverse=True)
+    assert allocate(layers, 8 * total).bits == {layer.name: 8 for layer in layers}
+
+
+def test_a_layer_that_gains_nothing_is_given_nothing():
+    noisy = LayerLoss("noisy", 10, (0.1, 0.2, 0.1, 0.05, 0.2, 0.3, 0.1, 0.1))
+    assert allocate([noisy], 80).bits == {"noisy": 4}  # over the hump, and no further
+
+
+@pytest.mark.parametrize("budget", [99, 0, -5, True, 150.0])
+def test_a_budget_below_the_smallest_packet_says_the_remedy(budget):
+    layer = LayerLoss("a", 100, (1.0, 0.1))
+    with pytest.raises(ValueError, match=r"at least 100 bits.*prune or cut"):
+        allocate([layer], budget)
+
+
+def test_a_loss_that_is_none_is_refused():
+    with pytest.raises(ValueError, match="loss of a must be a number"):
+        LayerLoss("a", 10, (float("nan"),))
+
+
+@pytest.fixture(scope="module")
+def measured(roots):
+    images = load_data("digits", "train").images[800:]
+    return list(sensitivity(roots["vgg-digits"], images))
+
+
+def right(module, images):
+    with torch.inference_mode():
+        return float((module(images.images).argmax(1) == images.labels).double().mean())
+
+
+def test_at_two_bits_it_beats_uniform_by_far(measured, roots, digits):
+    root = roots["vgg-digits"]
+    plan = allocate(measured, 2 * sum(layer.weights for layer in measured))
+    uneven = right(quantise_network(root, bits=plan.bits).module(root), digits)
+    even = right(quantise_network(root, bits=2).module(root), digits)
+    assert uneven > even + 0.05
+
+
+def test_the_plan_takes_milliseconds(measured):
+    start = time.perf_counter()
+    allocate(measured, 3 * sum(layer.weights for layer in measured))
+    assert time.perf_counter() - start < 0.05
