@@ -19,8 +19,8 @@ from insitu_widgets.explorer.figures import (
     _layout,
     _title,
 )
-from insitu_widgets.explorer.units import quantity
 from insitu_widgets.network.cooperation import PIXEL_BITS, Cooperation
+from insitu_widgets.units import quantity
 
 _ACCURACY = {"title": _title("Accuracy (%)"), "range": [0, 103]}
 _WIDTH_STYLES = (

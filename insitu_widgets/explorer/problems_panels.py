@@ -16,7 +16,6 @@ from insitu_widgets.estimate import Estimate
 from insitu_widgets.explorer import problems_figures as figures
 from insitu_widgets.explorer.panels import Chart, Panel, Picture, choice, number, slider
 from insitu_widgets.explorer.runner import Inline, Latest
-from insitu_widgets.explorer.units import percent, quantity
 from insitu_widgets.levels.derive import derive
 from insitu_widgets.levels.recipe import Recipe
 from insitu_widgets.network.cooperation import cooperate
@@ -25,6 +24,7 @@ from insitu_widgets.network.evolve import Child, evolve, select
 from insitu_widgets.network.federated import Federation, federate, share_out, young_root
 from insitu_widgets.network.tuning import Tuning
 from insitu_widgets.roots import Root, load_root
+from insitu_widgets.units import percent, quantity
 
 Runner = Inline | Latest | None
 Classifier = Callable[[torch.Tensor], torch.Tensor]
