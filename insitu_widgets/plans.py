@@ -70,7 +70,7 @@ PLANS = {
     "vgg-digits": Plan(epochs=250, peak_rate=4e-3),
     "vit-digits": Plan(epochs=170, peak_rate=2e-3),
     "resnet18-cifar100": Plan(
-        epochs=30,
+        epochs=24,
         peak_rate=0.9,
         batch=256,
         weight_decay=1.2e-4,
@@ -79,7 +79,7 @@ PLANS = {
         clip=5.0,
         augmentation="crop",
         erase_px=8,
-        smaller=((0.5, 16), (0.3, 24)),
+        smaller=((0.29, 16), (0.29, 24)),
         bfloat16=True,
     ),
     "vgg16-cifar100": Plan(

@@ -246,11 +246,11 @@ def _convolutional_head(channels: int, *widths: int, classes: int = 100) -> nn.M
 
 def _resnet18_cifar100() -> Root:
     net = resnet18(num_classes=100, zero_init_residual=True)
-    # For 32×32 images: a 3×3 stem instead of the 7×7 one; the max pooling after it stays.
-    stem = nn.Sequential(*_convolution(3, 64), nn.MaxPool2d(2))
+    # For 32×32 images: a 3×3 stem of stride 1 for the 7×7 one of stride 2 and its max pooling.
+    stem = nn.Sequential(*_convolution(3, 64))
     blocks: list[nn.Module] = [*net.layer1, *net.layer2, *net.layer3, *net.layer4]
     heads = [
-        *(_convolutional_head(64, 128, 256) for _ in net.layer1),
+        *(_convolutional_head(64, 64, 128, 256) for _ in net.layer1),
         *(_convolutional_head(128, 256, 256) for _ in net.layer2),
         *(_convolutional_head(256, 256) for _ in net.layer3),
         *(_pooled_head(512, 100) for _ in net.layer4),
