@@ -14,7 +14,8 @@ window.probe = (() => {
   const cheap = (name) => {
     const plot = find(`.insitu-${name} .insitu-plot`);
     if (!plot.layout) return text(`.insitu-${name} .insitu-plot`);
-    return JSON.stringify([plot.layout.shapes, plot.data[0].x.length, plot.data[0].y]);
+    const shapes = plot.layout.shapes.filter((shape) => shape.name !== "measured" && shape.visible !== false);
+    return JSON.stringify([shapes, plot.data[0].y]);
   };
 
   // ---- opening: a chart is drawn, a key has changed the page, the first measured estimate

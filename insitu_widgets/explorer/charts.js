@@ -46,6 +46,21 @@ function lightened(data) {
   return JSON.parse(text);
 }
 
+// What is equal to what was drawn before, as the very object that was: Plotly then sees what has
+// changed, and redraws no more than that.
+function shared(before, after) {
+  if (before === after || !before || !after || typeof before !== "object" || typeof after !== "object") return after;
+  if (Array.isArray(before) !== Array.isArray(after)) return after;
+  const keys = Object.keys(after);
+  const result = Array.isArray(after) ? [] : {};
+  let same = keys.length === Object.keys(before).length;
+  for (const key of keys) {
+    result[key] = shared(before[key], after[key]);
+    same = same && key in before && result[key] === before[key];
+  }
+  return same ? before : result;
+}
+
 function makeCard(name) {
   const card = document.createElement("figure");
   card.className = `insitu-card insitu-${name}`;
@@ -60,6 +75,8 @@ function makeCard(name) {
 // How often the page asks whether its kernel is there, and how long it waits for an answer.
 const PULSE_MS = 3000;
 const PATIENCE_MS = 10000;
+// How long a frame may go on drawing charts.
+const FRAME_MS = 40;
 const CONFIG = { displaylogo: false, displayModeBar: true, responsive: true, modeBarButtons: [["toImage"]] };
 
 function render({ model, el }) {
@@ -69,6 +86,7 @@ function render({ model, el }) {
   el.appendChild(grid);
   const cards = new Map();
   const drawn = new Map();
+  const configs = new Map();
   const waiting = new Set();
   let frame = 0;
 
@@ -93,20 +111,22 @@ function render({ model, el }) {
       plot.innerHTML = chart.html;
       return;
     }
-    Plotly.react(plot, spec.data, themed(enlarged(spec.layout), card), { ...CONFIG, toImageButtonOptions: image });
+    const layout = themed(enlarged(spec.layout), card);
+    const config = { ...CONFIG, toImageButtonOptions: image };
+    Plotly.react(plot, shared(plot.data, spec.data), shared(plot.layout, layout), shared(configs.get(name), config));
+    configs.set(name, config);
   }
 
   function drawWaiting() {
     frame = 0;
     if (!grid.isConnected || grid.clientWidth === 0) return; // the observer below comes back
-    // One Plotly chart a frame, in the order in which they were asked for: the page stays alive, and
-    // a chart that changes again does not hold up the others.
-    let drawing = true;
-    while (drawing && waiting.size) {
+    // In the order in which they were asked for, as many a frame as leave the page alive; a chart
+    // that changes again does not hold up the others.
+    const start = performance.now();
+    while (waiting.size && performance.now() - start < FRAME_MS) {
       const [name] = waiting;
       waiting.delete(name);
       draw(name);
-      drawing = Boolean(model.get("charts")[name].html);
     }
     if (waiting.size) frame = requestAnimationFrame(drawWaiting);
   }
@@ -117,7 +137,9 @@ function render({ model, el }) {
         cards.set(name, makeCard(name));
         grid.appendChild(cards.get(name));
       }
-      if (everything || drawn.get(name) !== JSON.stringify(chart)) waiting.add(name);
+      if (!everything && drawn.get(name) === JSON.stringify(chart)) continue;
+      if (chart.html) draw(name); // costs next to nothing
+      else waiting.add(name);
     }
     if (waiting.size && !frame) frame = requestAnimationFrame(drawWaiting);
   }

@@ -105,12 +105,12 @@ class _Page:
             except Exception as error:  # noqa: BLE001  (shown beside the figure; the page goes on)
                 errors[name] = f"This figure could not be drawn: {error}"
         outdated = explorer.stale and explorer.decision.recipe is not None
+        self._head.value = self._words()  # first: a browser that draws charts reads nothing
         with self._charts.hold_sync():
             self._charts.charts = charts
             self._charts.errors = errors
             self._charts.stale = dict.fromkeys(_LIVE, words.cue(explorer)) if outdated else {}
             self._charts.permalink = explorer.permalink()
-        self._head.value = self._words()
         self._strip.value = words.strip(explorer)
         self._links.value = _links(explorer)
         self._controls.show()

@@ -77,53 +77,76 @@ def accuracy_against_size(
     live
         Bits of the packet that was sent and the estimate of its accuracy, if there is one.
     """
-    inside = [row for row in candidates if row.recipe in decision.feasible]
-    outside = [row for row in candidates if row.recipe not in decision.feasible]
+    size = {"color": BLUE, "symbol": "circle-open", "size": 7}
     data = [
-        _dots("does not fit", outside, {"color": GREY, "symbol": "x", "size": 6}),
-        _dots("fits", inside, {"color": BLUE, "symbol": "circle-open", "size": 7}),
+        _dots("candidates", candidates, size),
+        _key("chosen" if situation.recipe is None else "by hand", PURPLE, "star"),
+        _key("measured now", RED, "diamond"),
     ]
-    if decision.expected:
-        star = {"color": PURPLE, "symbol": "star", "size": 18, "line": {"width": 1.5}}
-        name = "chosen" if situation.recipe is None else "by hand"
-        data.append(_dots(name, [decision.expected], star))
-    if live:
-        num_bits, estimate = live
-        data.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "name": "measured now",
-                "x": [num_bits / 8],
-                "y": [100 * estimate.accuracy],
-                "error_y": _error(estimate),
-                "marker": {"color": RED, "symbol": "diamond", "size": 9},
-                "hovertemplate": "measured: %{y:.1f} %<extra></extra>",
-            }
-        )
     time_bits = max(0.0, (situation.latency_s - situation.delay_s) * situation.rate_bps)
     limits = {"latency": time_bits / 8, "memory": situation.memory_bytes}
     sizes = [row.num_bits / 8 for row in candidates] or [1.0]
     low, high = min(sizes) / 1.6, max(sizes) * 1.6
     edge = min(high, max(low, min(limits.values())))
+    chosen, beyond = decision.expected, edge < high
     return {
         "data": data,
         "layout": _layout(
             _log_bytes(low, high, "Packet size (logarithmic)"),
             {"title": _title("Accuracy (%)"), "range": [0, 105]},
             shapes=[
-                {
-                    "type": "rect", "xref": "x", "yref": "paper", "x0": low, "x1": edge,
-                    "y0": 0, "y1": 1, "fillcolor": BLUE, "opacity": 0.08, "line": {"width": 0},
-                },
-                *(_vertical(limit) for limit in limits.values() if low < limit < high),
+                _region("fits", low, edge, {**_INSIDE, "visible": True}),
+                _region("does not fit", edge, high, {**_BEYOND, "visible": beyond}),
+                *(_vertical(limit, visible=low < limit < high) for limit in limits.values()),
+                _star(chosen.num_bits / 8, 100 * chosen.accuracy, PURPLE) if chosen else _HIDDEN,
+                measured(live[0] / 8, live[1]) if live else _HIDDEN,
             ],
             annotations=[
-                _note(f"{name} limit", limit) if limit > low else _nothing(name, low)
+                {**_limit_note(name, limit, low), "visible": limit < high}
                 for name, limit in limits.items()
-                if limit < high
             ],
         ),
+    }
+
+
+# What moves with the sliders is drawn as shapes over traces that stay as they are: Plotly then
+# redraws those few lines only, in a fifth of the time.
+_HIDDEN: Spec = {"type": "path", "path": "M0,0Z", "visible": False}
+_FIVE_POINTS = "M0,-10L2.4,-3.2L9.5,-3.1L3.8,1.2L5.9,8.1L0,4L-5.9,8.1L-3.8,1.2L-9.5,-3.1L-2.4,-3.2Z"
+
+
+def _key(name: str, color: str, symbol: str) -> Spec:
+    """An entry of the legend for something that is drawn as a shape."""
+    marker = {"color": color, "symbol": symbol, "size": 11, "line": {"width": 1}}
+    return {"type": "scatter", "mode": "markers", "name": name, "x": [None], "y": [None],
+            "marker": marker}  # fmt: skip
+
+
+_INSIDE: Spec = {"fillcolor": BLUE, "opacity": 0.08, "layer": "below"}
+_BEYOND: Spec = {"fillcolor": GREY, "opacity": 0.45}
+
+
+def _region(name: str, x0: float, x1: float, look: Spec) -> Spec:
+    return {"type": "rect", "name": name, "xref": "x", "yref": "paper", "x0": x0, "x1": x1,
+            "y0": 0, "y1": 1, "line": {"width": 0}, **look}  # fmt: skip
+
+
+def _star(x: float, y: float, color: str) -> Spec:
+    return {
+        "type": "path", "name": "star", "path": _FIVE_POINTS, "xanchor": x, "yanchor": y,
+        "xsizemode": "pixel", "ysizemode": "pixel", "fillcolor": color,
+        "line": {"width": 1.2, "color": "#333333"},
+    }  # fmt: skip
+
+
+def measured(x: float, estimate: Estimate) -> Spec:
+    """A diamond on the measured accuracy and a bar over its interval, on an axis in per cent."""
+    low, at, high = (100 * v for v in (estimate.low, estimate.accuracy, estimate.high))
+    bar = f"M0,{low:.3f}L0,{high:.3f}M-5,{low:.3f}L5,{low:.3f}M-5,{high:.3f}L5,{high:.3f}"
+    diamond = f"M-5,{at:.3f}L0,{at + 2.7:.3f}L5,{at:.3f}L0,{at - 2.7:.3f}Z"
+    return {
+        "type": "path", "name": "measured", "path": bar + diamond, "xanchor": x,
+        "xsizemode": "pixel", "fillcolor": RED, "line": {"width": 2, "color": RED},
     }  # fmt: skip
 
 
@@ -169,25 +192,21 @@ def _log_bytes(low: float, high: float, title: str) -> Spec:
     }
 
 
-def _vertical(x: float, dash: str = "dash") -> Spec:
+def _vertical(x: float, *, visible: bool = True) -> Spec:
     return {
         "type": "line", "xref": "x", "yref": "paper", "x0": x, "x1": x, "y0": 0, "y1": 1,
-        "line": {"color": PURPLE, "width": 2, "dash": dash},
+        "line": {"color": PURPLE, "width": 2, "dash": "dash"}, "visible": visible,
     }  # fmt: skip
 
 
-def _note(text: str, x: float) -> Spec:
-    """A note along a vertical line at ``x``."""
+def _limit_note(name: str, limit: float, low: float) -> Spec:
+    """A note along a limit's line, or on the left edge if nothing plotted lies below the limit."""
+    nothing = {"latency": "nothing arrives in time", "memory": "nothing fits the memory"}
     return {
-        "text": text, "textangle": -90, "x": log10(x), "xref": "x", "xanchor": "left",
-        "y": 0.5, "yref": "paper", "yanchor": "middle", "showarrow": False, "font": {"size": 12},
+        "text": f"{name} limit" if limit > low else nothing[name], "textangle": -90,
+        "x": log10(max(limit, low)), "xref": "x", "xanchor": "left", "y": 0.5, "yref": "paper",
+        "yanchor": "middle", "showarrow": False, "font": {"size": 12},
     }  # fmt: skip
-
-
-def _nothing(name: str, low: float) -> Spec:
-    """A note where a limit lies below everything that is plotted."""
-    words = {"latency": "nothing arrives in time", "memory": "nothing fits the memory"}
-    return {**_note(words[name], low), "x": log10(low), "textangle": -90}
 
 
 def required_rates(
@@ -222,18 +241,8 @@ def required_rates(
             (counts or parameter_counts()).items(), styles, strict=False
         )
     ]
-    if here:
-        data.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "name": "your link",
-                "x": [100 * here[0]],
-                "y": [here[1]],
-                "marker": {"color": ORANGE, "symbol": "star", "size": 16, "line": {"width": 1}},
-                "hovertemplate": "you: %{x:.1f} % of your root, link %{y:.3s}bit/s<extra></extra>",
-            }
-        )
+    rates = [rate for line in data for rate in line["y"]]
+    data.append(_key("your link", ORANGE, "star"))
     decades = range(3, 15)
     return {
         "data": data,
@@ -242,16 +251,19 @@ def required_rates(
             {
                 "type": "log",
                 "title": _title("Rate (bit/s)"),
-                "range": _decades([rate for line in data for rate in line["y"]]),
+                "range": _decades([*rates, *([here[1]] if here else [])]),
                 "tickvals": [10.0**d for d in decades],
                 "ticktext": [quantity(10.0**d, "").replace(" ", "\u202f") for d in decades],
             },
             shapes=[
-                {
-                    "type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": line.rate_bps,
-                    "y1": line.rate_bps, "line": {"color": GREY, "width": 1.5, "dash": "dot"},
-                }
-                for line in REFERENCE_RATES
+                *(
+                    {
+                        "type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": line.rate_bps,
+                        "y1": line.rate_bps, "line": {"color": GREY, "width": 1.5, "dash": "dot"},
+                    }
+                    for line in REFERENCE_RATES
+                ),
+                _star(100 * here[0], here[1], ORANGE) if here else _HIDDEN,
             ],
             annotations=[
                 {
@@ -317,19 +329,7 @@ def accuracy_against_errors(
             }
         )
     now = max(situation.bit_error_rate, ZERO)
-    if live:
-        data.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "name": "measured now",
-                "x": [now],
-                "y": [100 * live.accuracy],
-                "error_y": _error(live),
-                "marker": {"color": RED, "symbol": "diamond", "size": 9},
-                "hovertemplate": "measured: %{y:.1f} %<extra></extra>",
-            }
-        )
+    data.append(_key("measured now", RED, "diamond"))
     powers = range(-8, 0)
     return {
         "data": data,
@@ -342,7 +342,7 @@ def accuracy_against_errors(
                 "ticktext": ["0", *(error_rate(10.0**p) for p in powers[1:])],
             },
             {"title": _title("Accuracy (%)"), "range": [0, 105]},
-            shapes=[_vertical(now)],
+            shapes=[_vertical(now), measured(now, live) if live else _HIDDEN],
         ),
     }
 

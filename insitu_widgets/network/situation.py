@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 from decimal import ROUND_CEILING, Context
+from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode
@@ -104,7 +105,7 @@ class Situation:
         """Rate of the link: bandwidth times spectral efficiency."""
         return self.bandwidth_hz * self.spectral_efficiency_bps_hz
 
-    @property
+    @cached_property
     def link(self) -> Link:
         """The link as the packet sees it."""
         return Link(self.rate_bps, self.delay_s, self.bit_error_rate)

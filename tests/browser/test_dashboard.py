@@ -10,7 +10,7 @@ import nbformat
 import psutil
 import pytest
 
-from insitu_widgets.explorer import bars, controls, words
+from insitu_widgets.explorer import bars, controls, figures, words
 from insitu_widgets.explorer.state import Explorer
 from insitu_widgets.network.situation import PRESETS, Situation, from_query, to_query
 from insitu_widgets.units import percent, quantity
@@ -76,6 +76,18 @@ def points(page, chart, name):
     )
 
 
+def shapes(page, chart, name):
+    """The visible shapes of a drawn chart that bear a name, as Plotly has them."""
+    return page.evaluate(
+        """([chart, name]) => {
+          const plot = document.querySelector(`.insitu-${chart} .js-plotly-plot`);
+          return plot._fullLayout.shapes.filter((shape) => shape.visible && shape.name === name)
+            .map(({ xanchor, yanchor, x1, path }) => ({ xanchor, yanchor, x1, path }));
+        }""",
+        [chart, name],
+    )
+
+
 def check_against_python(page):
     """Compare everything on the page with what the Python API says of the same situation."""
     explorer = Explorer(situation_of(page))
@@ -86,20 +98,23 @@ def check_against_python(page):
         assert text(page, ".insitu-tile-measured b") == "–"
         return explorer
     assert text(page, ".insitu-tile-measured b") == percent(estimate.accuracy)
-    assert points(page, "accuracy", "measured now") == [
-        [explorer.delivery.num_bits / 8],
-        [100 * estimate.accuracy],
-    ]
+    size = explorer.delivery.num_bits / 8
+    (diamond,) = shapes(page, "accuracy", "measured")
+    expected = figures.measured(size, estimate)
+    assert (diamond["xanchor"], diamond["path"]) == (pytest.approx(size), expected["path"])
     if decision.expected:
         assert text(page, ".insitu-tile-expected b") == percent(decision.expected.accuracy)
-    fitting = points(page, "accuracy", "fits")
-    assert len(fitting[0]) == len(decision.feasible)
-    assert points(page, "errors", "measured now")[1] == [100 * estimate.accuracy]
+    (region,) = shapes(page, "accuracy", "fits")
+    sizes = points(page, "accuracy", "candidates")[0]
+    fitting = [x for x in sizes if x <= region["x1"] * (1 + 1e-9)]
+    assert len(fitting) == len(decision.feasible)
+    (diamond,) = shapes(page, "errors", "measured")
+    assert diamond["path"] == expected["path"]
     parts = page.eval_on_selector_all("[data-bits]", "parts => parts.map((p) => +p.dataset.bits)")
     assert parts == [explorer.delivery.bits.get(purpose, 0) for purpose in bars.PURPOSES]
     assert sum(parts) == explorer.delivery.num_bits
-    here = points(page, "rates", "your link")
-    assert here[1] == [explorer.situation.rate_bps]
+    (here,) = shapes(page, "rates", "star")
+    assert here["yanchor"] == pytest.approx(explorer.situation.rate_bps)
     images = page.locator(".insitu-image").all_inner_texts()
     assert [" ".join(image.split()) for image in images] == [
         f"{'✓' if a.label == a.answer else '✗'} {a.answer}" for a in explorer.answers

@@ -52,27 +52,31 @@ def test_every_figure_passes_plotlys_own_validation(explorers, name):
 def test_accuracy_against_size_divides_the_candidates_by_feasibility(explorers, name):
     explorer = explorers[name]
     spec = draw(explorer)["accuracy"]
-    inside, outside = trace(spec, "fits"), trace(spec, "does not fit")
-    assert len(inside["x"]) == len(explorer.decision.feasible)
-    assert len(inside["x"]) + len(outside["x"]) == 360
-    edge = spec["layout"]["shapes"][0]["x1"]
-    assert all(x <= edge * (1 + 1e-9) for x in inside["x"])
-    assert all(x > edge * (1 - 1e-9) for x in outside["x"]) or explorer.decision.recipe is None
+    fits, beyond = spec["layout"]["shapes"][:2]
+    sizes = trace(spec, "candidates")["x"]
+    assert len(sizes) == 360
+    inside = [size for size in sizes if fits["x0"] <= size <= fits["x1"] * (1 + 1e-9)]
+    assert len(inside) == len(explorer.decision.feasible)
+    assert beyond["visible"] is (len(inside) < 360)
+    assert beyond["x0"] == fits["x1"]
 
 
 def test_the_choice_and_the_measurement_stand_where_they_were_measured(explorers):
     explorer = explorers["IoT sensor"]
-    spec = draw(explorer)["accuracy"]
-    star, diamond = trace(spec, "chosen"), trace(spec, "measured now")
-    expected = explorer.decision.expected
-    assert (star["x"], star["y"]) == (
-        [expected.num_bits / 8],
-        [pytest.approx(100 * expected.accuracy, abs=1e-3)],
-    )
-    assert diamond["y"] == [100 * explorer.estimate.accuracy]
-    bars = diamond["error_y"]
-    assert bars["array"] == [100 * (explorer.estimate.high - explorer.estimate.accuracy)]
-    assert bars["arrayminus"] == [100 * (explorer.estimate.accuracy - explorer.estimate.low)]
+    star, diamond = draw(explorer)["accuracy"]["layout"]["shapes"][-2:]
+    expected, estimate = explorer.decision.expected, explorer.estimate
+    assert (star["xanchor"], star["yanchor"]) == (expected.num_bits / 8, 100 * expected.accuracy)
+    assert diamond["xanchor"] == explorer.delivery.num_bits / 8
+    assert diamond["path"].startswith(f"M0,{100 * estimate.low:.3f}L0,{100 * estimate.high:.3f}M")
+    assert f"M-5,{100 * estimate.accuracy:.3f}L" in diamond["path"]
+
+
+def test_nothing_measured_and_nothing_chosen_are_not_drawn(explorers):
+    situation = explorers["nothing fits"].situation
+    decision = explorers["nothing fits"].decision
+    assert decision.recipe is None
+    spec = figures.accuracy_against_size(situation, decision, (), None)
+    assert [shape["visible"] for shape in spec["layout"]["shapes"][-2:]] == [False, False]
 
 
 def test_the_rates_are_fig_4s():
@@ -80,7 +84,7 @@ def test_the_rates_are_fig_4s():
     vgg = trace(spec, "VGG-16")
     at = dict(zip(vgg["x"], vgg["y"], strict=True))
     assert at[20.0] == pytest.approx(required_rate_bps(135e6, 0.2, 1.0))
-    lines = [shape["y0"] for shape in spec["layout"]["shapes"]]
+    lines = [shape["y0"] for shape in spec["layout"]["shapes"] if shape["type"] == "line"]
     assert lines == [line.rate_bps for line in REFERENCE_RATES]
     sources = [note["hovertext"] for note in spec["layout"]["annotations"]]
     assert all(
@@ -100,7 +104,8 @@ def test_guards_are_drawn_apart_for_floats_and_together_for_codes(explorers):
 
 def test_a_bit_error_rate_of_zero_has_a_place_on_the_axis(explorers):
     spec = draw(explorers["no error"])["errors"]
-    assert trace(spec, "measured now")["x"] == [figures.ZERO]
+    now, diamond = spec["layout"]["shapes"]
+    assert now["x0"] == now["x1"] == diamond["xanchor"] == figures.ZERO
     assert spec["layout"]["xaxis"]["ticktext"][0] == "0"
 
 
