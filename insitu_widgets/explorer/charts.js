@@ -33,6 +33,9 @@ function themed(layout, card) {
   themedLayout.font = { family: "system-ui, sans-serif", size: 13, ...layout.font, color: text };
   themedLayout.hoverlabel = { bgcolor: ground, bordercolor: grid, font: { color: text } };
   themedLayout.annotations = (layout.annotations || []).map((note) => ({ bgcolor: ground, opacity: 0.85, ...note }));
+  themedLayout.shapes = (layout.shapes || []).map(
+    (shape) => (shape.fillcolor === "#FFFFFF" ? { ...shape, fillcolor: ground } : shape),
+  );
   for (const key of Object.keys(layout).filter((name) => /^[xy]axis\d*$/.test(name))) {
     themedLayout[key] = { ...layout[key], gridcolor: grid, zerolinecolor: grid, linecolor: text, tickcolor: text };
   }

@@ -36,6 +36,8 @@ _GUARD_STYLE = {
     "clamp": (SKY, "square", "dash"),
     "zero": (GREEN, "circle", "solid"),
 }
+#: The page puts its own ground in this colour's place (charts.js).
+GROUND = "#FFFFFF"
 #: Where a bit-error rate of 0 stands on a logarithmic axis.
 ZERO = 1e-8
 
@@ -102,8 +104,12 @@ def accuracy_against_size(
                 measured(live[0] / 8, live[1]) if live else _HIDDEN,
             ],
             annotations=[
-                {**_limit_note(name, limit, low), "visible": limit < high}
-                for name, limit in limits.items()
+                *(
+                    {**_limit_note(name, limit, low), "visible": limit < high}
+                    for name, limit in limits.items()
+                ),
+                {**_side("fits", "left"), "visible": low < edge},
+                {**_side("does not fit", "right"), "visible": beyond},
             ],
         ),
     }
@@ -123,7 +129,7 @@ def _key(name: str, color: str, symbol: str) -> Spec:
 
 
 _INSIDE: Spec = {"fillcolor": BLUE, "opacity": 0.08, "layer": "below"}
-_BEYOND: Spec = {"fillcolor": GREY, "opacity": 0.45}
+_BEYOND: Spec = {"fillcolor": GROUND, "opacity": 0.7}
 
 
 def _region(name: str, x0: float, x1: float, look: Spec) -> Spec:
@@ -199,12 +205,20 @@ def _vertical(x: float, *, visible: bool = True) -> Spec:
     }  # fmt: skip
 
 
+def _side(text: str, side: str) -> Spec:
+    """A note at one side of the chart, where few candidates lie."""
+    return {
+        "text": text, "xref": "paper", "x": 0.01 if side == "left" else 0.99, "xanchor": side,
+        "yref": "paper", "y": 0.85, "showarrow": False, "font": {"size": 12},
+    }  # fmt: skip
+
+
 def _limit_note(name: str, limit: float, low: float) -> Spec:
     """A note along a limit's line, or on the left edge if nothing plotted lies below the limit."""
     nothing = {"latency": "nothing arrives in time", "memory": "nothing fits the memory"}
     return {
         "text": f"{name} limit" if limit > low else nothing[name], "textangle": -90,
-        "x": log10(max(limit, low)), "xref": "x", "xanchor": "left", "y": 0.5, "yref": "paper",
+        "x": log10(max(limit, low)), "xref": "x", "xanchor": "left", "y": 0.42, "yref": "paper",
         "yanchor": "middle", "showarrow": False, "font": {"size": 12},
     }  # fmt: skip
 
