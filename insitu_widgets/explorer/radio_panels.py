@@ -127,6 +127,11 @@ def _least_snr_db(radio: Radio, code: str, most_ber: float) -> str:
     return f"At most {error_rate(most_ber)} from: {listed}."
 
 
+def _known() -> list[str]:
+    """Roots that were measured before and can be measured now."""
+    return [name for name in measurable() if name in shipped()]
+
+
 def task_oriented_panel() -> Panel:
     """Rate-centric against task-oriented: accuracy over SNR, expected and measured."""
     return Panel(
@@ -135,9 +140,7 @@ def task_oriented_panel() -> Panel:
         "their bits turned over at the simulated link's bit-error rate, measured now on all test "
         "images (of photographs: 1,000); bars span the draws.",
         {
-            "root": choice(
-                "Root model", [n for n in measurable() if n in shipped()], "resnet-digits"
-            ),
+            "root": choice("Root model", _known(), "resnet-digits"),
             "fading": choice("Fading", FADINGS, "Rayleigh"),
             "antennas": _antennas(),
             "bandwidth_hz": _bandwidth(5e5),
