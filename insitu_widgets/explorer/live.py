@@ -184,11 +184,12 @@ class Laboratory:
         return self._images[name]
 
     def _strip(self, root: str) -> tuple[ImageSet, tuple[str, ...]]:
-        import torch  # noqa: PLC0415
+        from insitu_widgets.data import balanced  # noqa: PLC0415
 
         if root not in self._strips:
             images = self._data(root)
-            strip = images.take(torch.arange(min(STRIP, len(images))))
+            each = balanced(images.labels, min(len(images), max(STRIP, len(images.classes))))
+            strip = images.take(each[:: max(1, len(each) // STRIP)][:STRIP])
             self._strips[root] = (strip, tuple(picture(image) for image in strip.images))
         return self._strips[root]
 

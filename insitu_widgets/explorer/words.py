@@ -113,9 +113,9 @@ def _expectation(situation: Situation, expected: Measurement) -> str:
     """Where an expectation comes from: rate, draws, and how far these lie apart."""
     at = error_rate(expected.bit_error_rate)
     if expected.bit_error_rate == 0:
-        return "expected: catalogue, without bit errors"
+        return f"expected: catalogue, {expected.images} images, without bit errors"
     spread = f"{percent(expected.lowest)} to {percent(expected.highest)}"
-    draws = f"{expected.seeds} draws {spread}"
+    draws = f"{expected.seeds} draws of {expected.images} images {spread}"
     if expected.bit_error_rate == situation.bit_error_rate:
         return f"expected: catalogue, {draws}"
     return f"expected at least: catalogue at BER {at}, {draws}"
@@ -163,11 +163,12 @@ def strip(explorer: Explorer) -> str:
     for answer in explorer.answers:
         right = answer.label == answer.answer
         mark, word = ("✓", "right") if right else ("✗", "wrong")
-        text = f"a {escape(answer.label)}, taken for {escape(answer.answer)}: {word}"
+        label, said = (escape(name.replace("_", " ")) for name in (answer.label, answer.answer))
+        text = f"a {label}, taken for {said}: {word}"
         images.append(
             f'<div class="insitu-image insitu-{word}" role="img" aria-label="{text}" '
             f'title="{text}">'
-            f'<img src="{answer.picture}" alt=""><i>{mark}</i> {escape(answer.answer)}</div>'
+            f'<img src="{answer.picture}" alt=""><i>{mark}</i> {said}</div>'
         )
     heading = (
         "Test images and the received sub-model's answers: ✓ right, solid frame; "
