@@ -24,6 +24,7 @@ NAMES = ("digits", "cifar100")
 #: Split of the digits: the first 1,000 scans train, the last 797 test. The file is ordered by
 #: writer group, so the test images come from other hands than most of the training images.
 DIGITS_TRAIN = 1000
+DIGITS_COUNTS = {"train": DIGITS_TRAIN, "test": 797}
 #: Mean and standard deviation of the training pixels, scaled to [0, 1].
 DIGITS_MEAN, DIGITS_STD = 0.3070, 0.3764
 
@@ -118,6 +119,12 @@ def has_data(name: str) -> bool:
     """Whether :func:`load_data` needs no download for this image set."""
     one_of("name", name, NAMES)
     return name == "digits" or cifar100.find() is not None
+
+
+def count_of(name: str, split: str = "test") -> int:
+    """How many images a set has, without loading them."""
+    one_of("name", name, NAMES)
+    return (cifar100.COUNTS if name == "cifar100" else DIGITS_COUNTS)[split]
 
 
 def _digits(split: str, limit: int | None) -> ImageSet:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
+from torch import nn
 
 from insitu_widgets.data import ImageSet
 from insitu_widgets.errors import in_range, of_type
 from insitu_widgets.estimate import Estimate
+from insitu_widgets.inference import for_inference
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from torch import Tensor
+
+#: Values in all images from which on a network is made ready first (:func:`for_inference`): below
+#: that, copying it costs as much as it saves, and the digits stay to the bit what they were.
+WORTH_PREPARING = 500_000
 
 
 class Classifier(Protocol):
@@ -61,12 +67,41 @@ def accuracy(model: Classifier, images: ImageSet, batch: int = 100) -> Iterator[
     return _estimates(model, images, batch)
 
 
+def accuracies(
+    network: nn.Module, images: ImageSet, batch: int = 100
+) -> Iterator[tuple[Estimate, ...]]:
+    """:func:`accuracy` of a network that answers at several exits, all of them from one pass.
+
+    ``network(images)`` gives a list of logits ``[N, classes]``, one for each exit.
+    """
+    return _counted(_prepared(network, images), images, batch)
+
+
 def _estimates(model: Classifier, images: ImageSet, batch: int) -> Iterator[Estimate]:
+    ready = _prepared(model, images)
+    for (estimate,) in _counted(lambda some: [ready(some)], images, batch):
+        yield estimate
+
+
+def _prepared(model: Any, images: ImageSet) -> Any:
+    if images.images.numel() < WORTH_PREPARING:
+        return model
+    if isinstance(model, nn.Module):
+        return model if model.training else for_inference(model)
+    prepare = getattr(model, "for_inference", None)  # a sub-model's
+    return prepare() if prepare else model
+
+
+def _counted(
+    exits: Callable[[Tensor], Sequence[Tensor]], images: ImageSet, batch: int
+) -> Iterator[tuple[Estimate, ...]]:
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
-    correct = seen = 0
+    correct: list[int] = []
+    seen = 0
     for index in order.split(batch):
         with torch.inference_mode():
-            answers = model(images.images[index]).argmax(dim=1)
-        correct += int((answers == images.labels[index]).sum())
+            answers = [logits.argmax(dim=1) for logits in exits(images.images[index])]
+        right = [int((answer == images.labels[index]).sum()) for answer in answers]
+        correct = [a + b for a, b in zip(correct or [0] * len(right), right, strict=True)]
         seen += len(index)
-        yield Estimate(correct, seen)
+        yield tuple(Estimate(count, seen) for count in correct)

@@ -33,11 +33,14 @@ except RuntimeError:
             "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
         )
 from torchvision.models import VisionTransformer, resnet18
-from torchvision.models.resnet import BasicBlock, conv1x1
+from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet, conv1x1
 from torchvision.models.vgg import make_layers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+
+#: torchvision's modules whose ``bn1`` follows ``conv1``, and so on.
+RESIDUAL = (BasicBlock, Bottleneck, ResNet)
 
 
 class Root(nn.Module):

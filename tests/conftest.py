@@ -5,7 +5,8 @@ import torch
 from hypothesis import settings
 from torch import nn
 
-from insitu_widgets import ROOTS, Root, load_data, load_root
+from insitu_widgets import ROOTS, ImageSet, Root, load_data, load_root
+from insitu_widgets.roots import ARCHITECTURES
 
 # The same examples on every run, however busy the machine: a red test is a change, not luck.
 settings.register_profile("insitu", deadline=None, derandomize=True, max_examples=50)
@@ -13,16 +14,39 @@ settings.load_profile("insitu")
 torch.set_num_threads(1)
 
 
+#: The roots of the embedded digits: small, always shipped, and their images are always there.
+DIGITS_ROOTS = [name for name, card in ROOTS.items() if card.data == "digits"]
+PHOTO_ROOTS = [name for name in ARCHITECTURES if name.endswith("-cifar100")]
+
+
 @pytest.fixture(scope="session")
 def roots():
-    """The shipped roots by name."""
-    return {name: load_root(name) for name in ROOTS}
+    """The digits' roots by name."""
+    return {name: load_root(name) for name in DIGITS_ROOTS}
 
 
-@pytest.fixture(scope="session", params=list(ROOTS))
+@pytest.fixture(scope="session", params=DIGITS_ROOTS)
 def root(request, roots):
-    """Each shipped root in turn."""
+    """Each root of the digits in turn."""
     return roots[request.param]
+
+
+@pytest.fixture(scope="session", params=PHOTO_ROOTS)
+def photo_root(request):
+    """Each root of the photographs in turn: the shipped one, or its architecture, untrained."""
+    if request.param in ROOTS:
+        return load_root(request.param)
+    torch.manual_seed(0)
+    return ARCHITECTURES[request.param]().eval().requires_grad_(requires_grad=False)
+
+
+@pytest.fixture(scope="session")
+def noise():
+    """Two hundred images of CIFAR-100's shape and no meaning."""
+    random = torch.Generator().manual_seed(0)
+    images = torch.randn(200, 3, 32, 32, generator=random)
+    labels = torch.arange(200) % 100
+    return ImageSet(images, labels, tuple(f"class {number}" for number in range(100)))
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ PACKAGE = Path(insitu_widgets.__file__).parent
 FLOORS = ["levels", "air", "network", "explorer"]
 BESIDE_ROOTS = {
     *("cards", "cifar100", "data", "errors", "estimate", "evaluate", "roots", "units"),
+    "inference",
     *("augment", "checkpoint", "model_card", "plans", "train"),
 }
 LEVELS = {"levels.depth", "levels.parameter", "levels.bit"}

@@ -218,12 +218,10 @@ class Controls:
         return self._watch(widget, lambda value: self._explorer.change(**{name: value}), name)
 
     def _cut(self, label: str, name: str) -> Any:
+        keeps = (row.recipe.keep for row in self._explorer.catalogue.rows)
         options: dict[str, list[tuple[str, Any]]] = {
             "exit": [("1", 1)],
-            "keep": [
-                (percent(keep, 0), keep)
-                for keep in sorted({row.recipe.keep for row in self._explorer.catalogue.rows})
-            ],
+            "keep": [(percent(keep, 0), keep) for keep in sorted({1.0, *keeps})],
             "bits": [(f"{bits} bit", bits) for bits in BITS],
         }
         widget = widgets.SelectionSlider(

@@ -12,6 +12,7 @@ from insitu_widgets.air.channel import GUARDS, Link
 from insitu_widgets.cards import ROOTS
 from insitu_widgets.explorer import depth_figures as figures
 from insitu_widgets.explorer import depth_words as words
+from insitu_widgets.explorer.live import measurable
 from insitu_widgets.explorer.panels import Chart, Panel, Picture, choice, number, slider
 from insitu_widgets.levels.recipe import BITS, Recipe
 from insitu_widgets.network.tradeoff import (
@@ -42,7 +43,7 @@ _bps = partial(quantity, unit="bit/s")
 
 
 def _root_choice(name: str) -> Any:
-    return choice("Network", list(ROOTS), name)
+    return choice("Network", measurable(), name)
 
 
 def _bits_slider(label: str, value: int) -> Any:
@@ -65,7 +66,7 @@ def split_panel() -> Panel:
         "Counted by PyTorch: operations. Modelled: times, as bits ÷ rate and operations ÷ speed. "
         "Large networks: parameters × share × bits, no accuracy.",
         {
-            "network": choice("Network", [*ROOTS, *LARGE], "resnet-digits"),
+            "network": choice("Network", [*measurable(), *LARGE], "resnet-digits"),
             "least": choice(
                 "What may go up", [("features only", 1), ("features, or the image itself", 0)]
             ),

@@ -307,7 +307,8 @@ def accuracy_against_errors(
     """Accuracy of the chosen recipe against bit-error rate, by guard, the present one marked.
 
     Bars span the lowest and the highest of the catalogue's channel draws. Where the catalogue
-    has no measurement of the recipe, ``points``, measured now, take its place.
+    has no measurement of the recipe, ``points``, measured now, take its place, each with the 95 %
+    interval of its images.
     """
     data: list[Spec] = []
     recipe = decision.recipe
@@ -328,7 +329,14 @@ def accuracy_against_errors(
         else:
             mine = sorted((p for p in points if p.guard == guard), key=lambda p: p.bit_error_rate)
             xs, ys = [p.bit_error_rate for p in mine], [p.estimate.accuracy for p in mine]
-            spread = {"visible": False}
+            spread = {
+                "type": "data",
+                "symmetric": False,
+                "array": [100 * (p.estimate.high - p.estimate.accuracy) for p in mine],
+                "arrayminus": [100 * (p.estimate.accuracy - p.estimate.low) for p in mine],
+                "thickness": 1,
+                "width": 3,
+            }
         data.append(
             {
                 "type": "scatter",

@@ -14,9 +14,10 @@ from insitu_widgets.air.radio import CODES, FADINGS, MODULATIONS, Mode, Radio
 from insitu_widgets.air.trace import Trace, jakes
 from insitu_widgets.cards import ROOTS
 from insitu_widgets.explorer import radio_figures
+from insitu_widgets.explorer.live import measurable
 from insitu_widgets.explorer.panels import Chart, Panel, Picture, choice, number, slider
 from insitu_widgets.explorer.radio_figures import NETWORKS, SNRS_DB, Point, Step
-from insitu_widgets.network.catalogue import Catalogue, load_catalogue
+from insitu_widgets.network.catalogue import Catalogue, load_catalogue, shipped
 from insitu_widgets.network.situation import Situation
 from insitu_widgets.network.task_oriented import (
     RELAXED_BER,
@@ -126,15 +127,20 @@ def _least_snr_db(radio: Radio, code: str, most_ber: float) -> str:
     return f"At most {error_rate(most_ber)} from: {listed}."
 
 
+def _known() -> list[str]:
+    """Roots that were measured before and can be measured now."""
+    return [name for name in measurable() if name in shipped()]
+
+
 def task_oriented_panel() -> Panel:
     """Rate-centric against task-oriented: accuracy over SNR, expected and measured."""
     return Panel(
         "Rate-centric and task-oriented",
         "Lines: the catalogue's measurements and closed forms of the air. Markers: real packets, "
         "their bits turned over at the simulated link's bit-error rate, measured now on all test "
-        "images; bars span the draws.",
+        "images (of photographs: 1,000); bars span the draws.",
         {
-            "root": choice("Root model", list(ROOTS), "resnet-digits"),
+            "root": choice("Root model", _known(), "resnet-digits"),
             "fading": choice("Fading", FADINGS, "Rayleigh"),
             "antennas": _antennas(),
             "bandwidth_hz": _bandwidth(5e5),
@@ -186,10 +192,10 @@ class _Meter:
     """Measures plans; a packet that no bit of is turned over is measured once."""
 
     def __init__(self, root: str, guard: str, draws: int) -> None:
-        from insitu_widgets.data import load_data  # noqa: PLC0415  (torch, only now)
+        from insitu_widgets.explorer.depth_lab import images_of  # noqa: PLC0415  (torch, now)
 
         self._guard, self._draws = guard, draws
-        self._images = load_data(ROOTS[root].data)
+        self._images = images_of(root)
         self._known: dict[object, float] = {}
 
     def measure(self, plan: Plan) -> list[float]:
@@ -300,9 +306,10 @@ def trace_panel() -> Panel:
     return Panel(
         "Following a changing channel",
         "The fading is simulated (Clarke's model), time too. Bytes are real, their bits are turned "
-        "over at each slot's bit-error rate, and what is held is measured on all test images.",
+        "over at each slot's bit-error rate, and what is held is measured on all test images "
+        "(of photographs: 1,000).",
         {
-            "root": choice("Root model", list(ROOTS), "vgg-digits"),
+            "root": choice("Root model", measurable(), "vgg-digits"),
             "way": choice("Increments", ["exit by exit", f"bit by bit, exit {_BITWISE_EXIT}"]),
             "snr_db": slider("Mean SNR", (5, 10, 15, 20, 25), 15, lambda db: f"{db:.0f} dB"),
             "doppler_hz": slider(

@@ -8,6 +8,7 @@ from insitu_widgets.cards import ROOTS
 from insitu_widgets.explorer.depth_figures import _line, _log
 from insitu_widgets.explorer.depth_words import _said, _table
 from insitu_widgets.explorer.figures import _error, _layout, _title
+from insitu_widgets.explorer.live import measurable
 from insitu_widgets.explorer.panels import Chart, Panel, Picture, choice
 from insitu_widgets.units import percent, quantity
 
@@ -28,7 +29,7 @@ def roots_panel() -> Panel:
         "Measured now: accuracy of all exits, from one pass over the test images. Counted: "
         "parameters, values and (by PyTorch) operations.",
         {
-            "network": choice("Network", list(ROOTS), "resnet-digits"),
+            "network": choice("Network", measurable(), "resnet-digits"),
             "axis": choice("Accuracy against", ["parameters", "operations"]),
         },
         _steps,

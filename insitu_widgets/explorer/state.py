@@ -11,11 +11,11 @@ from typing import Any
 from traitlets import Bool, Dict, HasTraits, Instance, Tuple, Unicode, observe
 
 from insitu_widgets.estimate import Estimate
-from insitu_widgets.explorer.live import Delivery, Laboratory, Point, Request
+from insitu_widgets.explorer.live import Delivery, Laboratory, Point, Request, missing_images
 from insitu_widgets.explorer.runner import Inline, Latest
 from insitu_widgets.levels.recipe import Recipe
-from insitu_widgets.network.catalogue import Catalogue, load_catalogue
-from insitu_widgets.network.situation import Decision, Situation, choose, to_query
+from insitu_widgets.network.catalogue import Catalogue, load_catalogue, shipped
+from insitu_widgets.network.situation import Decision, Situation, choose, not_known, to_query
 
 
 class Explorer(HasTraits):
@@ -65,8 +65,14 @@ class Explorer(HasTraits):
 
     @property
     def catalogue(self) -> Catalogue:
-        """The shipped measurements of the situation's root."""
-        return load_catalogue(self.situation.root)
+        """The shipped measurements of the situation's root; empty where there are none yet."""
+        root = self.situation.root
+        return load_catalogue(root) if root in shipped() else Catalogue(())
+
+    @property
+    def unmeasured(self) -> str:
+        """Why nothing is measured live, in one line with the remedy; empty where it is."""
+        return missing_images(self.situation.root)
 
     @property
     def request(self) -> Request | None:
@@ -96,7 +102,9 @@ class Explorer(HasTraits):
 
     @observe("situation")
     def _decide(self, _change: object) -> None:
-        self.decision = choose(self.situation, self.catalogue)
+        situation, catalogue = self.situation, self.catalogue
+        known = catalogue.at(situation.root, situation.bit_error_rate, situation.guard)
+        self.decision = choose(situation, catalogue) if known else not_known(situation)
         self._ask()
 
     def _ask(self) -> None:

@@ -28,11 +28,13 @@ def sentence(explorer: Explorer) -> str:
     """What was chosen and why, in one sentence (HTML)."""
     situation, decision = explorer.situation, explorer.decision
     if decision.recipe is None:
-        return f"<b>Nothing fits.</b> {escape(decision.remedy)}"
+        lead = "Nothing is known." if decision.fits is None else "Nothing fits."
+        return f"<b>{lead}</b> {escape(decision.remedy)}"
     what = f"<b>{escape(str(decision.recipe))}</b>"
     num_bits = size_bits(explorer)
     if num_bits is None:
-        return f"You ask for {what}; the catalogue has not measured it, so it is measured now."
+        now = "" if explorer.unmeasured else ", so it is measured now"
+        return f"You ask for {what}; the catalogue has not measured it{now}."
     arrival = (
         f"{quantity(num_bits / 8, 'B')} arriving in "
         f"{quantity(situation.link.time_s(num_bits), 's')} of {quantity(situation.latency_s, 's')}"
@@ -111,9 +113,9 @@ def _expectation(situation: Situation, expected: Measurement) -> str:
     """Where an expectation comes from: rate, draws, and how far these lie apart."""
     at = error_rate(expected.bit_error_rate)
     if expected.bit_error_rate == 0:
-        return "expected: catalogue, without bit errors"
+        return f"expected: catalogue, {expected.images} images, without bit errors"
     spread = f"{percent(expected.lowest)} to {percent(expected.highest)}"
-    draws = f"{expected.seeds} draws {spread}"
+    draws = f"{expected.seeds} draws of {expected.images} images {spread}"
     if expected.bit_error_rate == situation.bit_error_rate:
         return f"expected: catalogue, {draws}"
     return f"expected at least: catalogue at BER {at}, {draws}"
@@ -124,6 +126,8 @@ def _measured_tile(explorer: Explorer, estimate: Estimate | None) -> str:
         value, text = "–", escape(explorer.problems["live"])
     elif explorer.decision.recipe is None:
         value, text = "–", "nothing is sent"
+    elif explorer.unmeasured:
+        value, text = "–", "not measured: the images are not here"
     elif estimate is None:
         value, text = "…", "measuring now"
     else:
@@ -132,7 +136,8 @@ def _measured_tile(explorer: Explorer, estimate: Estimate | None) -> str:
         draw = f", draw {explorer.situation.seed}" if explorer.situation.bit_error_rate else ""
         text = f"measured on {estimate.seen} images{draw}, 95 % in {span}"
     bar = ""
-    measuring = explorer.decision.recipe is not None and "live" not in explorer.problems
+    impossible = "live" in explorer.problems or explorer.unmeasured
+    measuring = explorer.decision.recipe is not None and not impossible
     if measuring and (estimate is None or not explorer.done):
         bar = '<progress aria-label="measuring"></progress>'
     return (
@@ -151,16 +156,19 @@ def strip(explorer: Explorer) -> str:
     """Test images with the sub-model's answers (HTML); right and wrong differ in form too."""
     if explorer.decision.recipe is None:
         return "<b>Nothing is sent, so nothing answers.</b>"
+    if explorer.unmeasured:
+        return f"<b>{escape(explorer.unmeasured)}</b>"
     faded = " insitu-faded" if explorer.stale else ""
     images = []
     for answer in explorer.answers:
         right = answer.label == answer.answer
         mark, word = ("✓", "right") if right else ("✗", "wrong")
-        text = f"a {escape(answer.label)}, taken for {escape(answer.answer)}: {word}"
+        label, said = (escape(name.replace("_", " ")) for name in (answer.label, answer.answer))
+        text = f"a {label}, taken for {said}: {word}"
         images.append(
             f'<div class="insitu-image insitu-{word}" role="img" aria-label="{text}" '
             f'title="{text}">'
-            f'<img src="{answer.picture}" alt=""><i>{mark}</i> {escape(answer.answer)}</div>'
+            f'<img src="{answer.picture}" alt=""><i>{mark}</i> {said}</div>'
         )
     heading = (
         "Test images and the received sub-model's answers: ✓ right, solid frame; "

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from insitu_widgets.errors import of_type
+from insitu_widgets.inference import for_inference
 from insitu_widgets.levels import bit, depth, parameter
 from insitu_widgets.levels.recipe import WIDEST_CODE, Recipe
 from insitu_widgets.roots import Root, is_weight
@@ -104,6 +105,10 @@ class SubModel:
                 memo[id(buffer)] = tensors[name]
         # Copying with the new tensors already in the memo copies the structure only.
         return copy.deepcopy(self._architecture, memo).eval()
+
+    def for_inference(self) -> nn.Module:
+        """The network made ready for many images: equal but for rounding, and faster."""
+        return for_inference(self.module)
 
     def __call__(self, images: Tensor) -> Tensor:
         """Logits ``[N, classes]`` of ``images [N, C, H, W]``."""

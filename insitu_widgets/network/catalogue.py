@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import csv
+import io
 from bisect import bisect_left
 from dataclasses import astuple, dataclass, fields
 from functools import lru_cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
+from insitu_widgets.cards import ROOTS
 from insitu_widgets.errors import one_of
 from insitu_widgets.levels.recipe import WIDEST_CODE, Recipe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
     from typing import TextIO
 
 
@@ -155,6 +158,83 @@ def _row(number: int, values: list[str]) -> Measurement:
         raise ValueError(msg) from error
 
 
+class Table:
+    """The rows of a sweep, and the file that holds them if there is one.
+
+    A file whose last line was cut loses that line.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        text = path.read_text(encoding="utf-8") if path and path.exists() else ""
+        lines = text[: text.rfind("\n") + 1].splitlines(keepends=True)  # the last may be cut
+        if all(line.startswith("#") for line in lines):
+            lines.append(",".join(COLUMNS) + "\n")
+        found = read_rows(lines)
+        self.notes = found.notes
+        self._rows = {_key(row): row for row in found.rows}
+        if path and self._text() != text:
+            self._write()
+
+    @property
+    def rows(self) -> list[Measurement]:
+        """All rows."""
+        return list(self._rows.values())
+
+    def note(self, *notes: str) -> None:
+        """Add notes that are not there yet."""
+        self.notes = tuple(dict.fromkeys((*self.notes, *notes)))
+        self._write()
+
+    def missing(
+        self, recipes: Sequence[Recipe], bit_error_rate: float, guard: str, wanted: tuple[int, int]
+    ) -> tuple[Recipe, ...]:
+        """Recipes without a row of at least so many images and seeds."""
+        images, seeds = wanted[0], wanted[1] if bit_error_rate else 1
+        held = {recipe: self._rows.get((recipe, bit_error_rate, guard)) for recipe in recipes}
+        return tuple(
+            recipe
+            for recipe, row in held.items()
+            if row is None or row.images < images or row.seeds < seeds
+        )
+
+    def add(self, rows: Sequence[Measurement]) -> None:
+        """Add rows, or put them in the place of older ones."""
+        known = any(_key(row) in self._rows for row in rows)
+        self._rows |= {_key(row): row for row in rows}
+        if self._path and known:
+            self._write()
+        elif self._path:
+            with self._path.open("a", encoding="utf-8") as file:
+                write_rows(rows, file)
+
+    def _text(self) -> str:
+        with io.StringIO() as file:
+            file.writelines(f"# {note}\n" for note in self.notes)
+            file.write(",".join(COLUMNS) + "\n")
+            write_rows(self.rows, file)
+            return file.getvalue()
+
+    def _write(self) -> None:
+        """Replace the file as a whole."""
+        if self._path:
+            unfinished = self._path.with_suffix(".part")
+            unfinished.write_text(self._text(), encoding="utf-8")
+            unfinished.replace(self._path)
+
+
+def _key(row: Measurement) -> tuple[Recipe, float, str]:
+    return row.recipe, row.bit_error_rate, row.guard
+
+
+@lru_cache(maxsize=1)
+def shipped() -> tuple[str, ...]:
+    """The roots whose catalogue is shipped."""
+    folder = files("insitu_widgets") / "catalogue"
+    names = {path.name for path in folder.iterdir()}
+    return tuple(name for name in ROOTS if f"{name}.csv" in names)
+
+
 @lru_cache(maxsize=8)
 def load_catalogue(root: str) -> Catalogue:
     """The shipped catalogue of one root.
@@ -164,10 +244,7 @@ def load_catalogue(root: str) -> Catalogue:
     ValueError
         If none is shipped for that root, naming those that are.
     """
-    folder = files("insitu_widgets") / "catalogue"
-    shipped = sorted(
-        p.name.removesuffix(".csv") for p in folder.iterdir() if p.name.endswith(".csv")
-    )
-    one_of("root", root, shipped)
-    with (folder / f"{root}.csv").open(encoding="utf-8") as file:
+    one_of("root", root, shipped())
+    path = files("insitu_widgets") / "catalogue" / f"{root}.csv"
+    with path.open(encoding="utf-8") as file:
         return read_rows(file)

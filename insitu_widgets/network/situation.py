@@ -233,11 +233,7 @@ def choose(situation: Situation, catalogue: Catalogue) -> Decision:
     """
     measured = catalogue.at(situation.root, situation.bit_error_rate, situation.guard)
     if not measured:
-        msg = (
-            f"catalogue must hold measurements of {situation.root!r}; it holds none. "
-            f"Make them with: python -m insitu_widgets.network.sweep {situation.root}"
-        )
-        raise ValueError(msg)
+        raise ValueError(_no_measurements(situation))
     broken = {row.recipe: broken_limit(situation, row.num_bits) for row in measured}
     feasible = [row for row in measured if not broken[row.recipe]]
     if situation.recipe is not None:
@@ -264,6 +260,28 @@ def choose(situation: Situation, catalogue: Catalogue) -> Decision:
         },
         feasible=frozenset(row.recipe for row in feasible),
         remedy="" if feasible else _remedy(situation, measured),
+    )
+
+
+def _no_measurements(situation: Situation) -> str:
+    return (
+        f"catalogue must hold measurements of {situation.root!r} at bit-error rate "
+        f"{situation.bit_error_rate:g} or above; it holds none. Make them with: "
+        f"python -m insitu_widgets.network.sweep {situation.root}"
+    )
+
+
+def not_known(situation: Situation) -> Decision:
+    """What is answered where the catalogue cannot say: only what is asked for by hand is sent."""
+    return Decision(
+        recipe=situation.recipe,
+        fits=None,
+        expected=None,
+        binding="none",
+        next_better=None,
+        reasons={},
+        feasible=frozenset(),
+        remedy=f"The {_no_measurements(situation)} – or choose by hand.",
     )
 
 

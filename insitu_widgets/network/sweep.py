@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import io
 import platform
 from contextlib import closing
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import product
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,37 +18,47 @@ from tqdm import tqdm
 from insitu_widgets.air.channel import GUARDS, Link, transmit
 from insitu_widgets.air.payload import pack, unpack
 from insitu_widgets.cards import ROOTS
-from insitu_widgets.data import ImageSet, load_data
+from insitu_widgets.data import ImageSet, count_of, load_data
 from insitu_widgets.errors import one_of
 from insitu_widgets.estimate import Estimate
-from insitu_widgets.evaluate import accuracy
+from insitu_widgets.evaluate import accuracies, accuracy
+from insitu_widgets.levels.depth import Joined, share_a_trunk
 from insitu_widgets.levels.derive import derive
-from insitu_widgets.levels.recipe import BITS, WIDEST_CODE, Recipe
-from insitu_widgets.network.catalogue import (
-    COLUMNS,
-    Catalogue,
-    Measurement,
-    read_rows,
-    write_rows,
-)
+from insitu_widgets.levels.recipe import WIDEST_CODE, Recipe
+from insitu_widgets.network.catalogue import Catalogue, Measurement, Table
+from insitu_widgets.network.grids import BIT_ERROR_RATES, PLANS, SEEDS
 from insitu_widgets.roots import Root, load_root
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Sequence
 
     from distributed import Client
 
-    from insitu_widgets.evaluate import Classifier
+    from insitu_widgets.air.payload import Packet
+    from insitu_widgets.levels.derive import SubModel
 
-KEEPS = (1.0, 0.5, 0.3, 0.2, 0.1, 0.05)
-BIT_ERROR_RATES = (0.0, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
-SEEDS = (0, 1, 2, 3, 4)
+BATCH = 200
 
 
-def grid(root: str, keeps: Iterable[float] = KEEPS, bits: Iterable[int] = BITS) -> list[Recipe]:
-    """Every exit of a shipped root with every ``keep`` and every ``bits``."""
-    exits = range(1, ROOTS[root].num_exits + 1)
-    return [Recipe(root, *cut) for cut in product(exits, keeps, bits)]
+@dataclass(frozen=True)
+class Job:
+    """What is measured at a time: recipes that may share their passes, over one channel.
+
+    Attributes
+    ----------
+    recipes : tuple[Recipe, …]
+        Of one root, shallow ones first.
+    bit_error_rate, guard, seeds
+        The channel.
+    bfloat16 : bool
+        Whether the network computes in bfloat16.
+    """
+
+    recipes: tuple[Recipe, ...]
+    bit_error_rate: float
+    guard: str
+    seeds: tuple[int, ...]
+    bfloat16: bool = False
 
 
 def sweep(
@@ -62,8 +72,13 @@ def sweep(
     path: Path | None = None,
     client: Client | None = None,
     progress: bool = True,
+    bfloat16: bool = False,
 ) -> Catalogue:
     """Measure recipes × bit-error rates × guards on images.
+
+    All recipes are measured at the first bit-error rate before any is at the second: what an
+    interrupted sweep leaves is a whole table of fewer rates. Exits of one width that keep all
+    weights are measured in one pass; the results are the same, to the bit.
 
     Parameters
     ----------
@@ -77,17 +92,19 @@ def sweep(
         The channels: at a bit-error rate above 0 each seed is one realisation. Guards are
         measured apart for floats only; k-bit codes cannot leave their range.
     path
-        A CSV that grows as recipes are done; a recipe that it already holds on these channels,
-        with as many images and seeds, is not measured again.
+        A CSV that grows as rows are done. A row that it holds with at least as many images and
+        seeds is not measured again; one with fewer stays until it is replaced.
     client
         A ``dask.distributed`` client to measure on; ``None`` measures in line.
     progress
         Whether to show a progress bar.
+    bfloat16
+        Whether to compute in bfloat16: faster where the processor has it, and not the reference.
 
     Returns
     -------
     Catalogue
-        All measurements, the ones read from ``path`` included.
+        All measurements of the recipes, the ones read from ``path`` included.
 
     Raises
     ------
@@ -102,103 +119,117 @@ def sweep(
     for guard in guards:
         one_of("guards", guard, GUARDS)
     wanted = list(dict.fromkeys(recipes))
-    rows = _resume(path, wanted, channels, len(images)) if path else []
-    done = {row.recipe for row in rows}
-    left = [recipe for recipe in wanted if recipe not in done]
-    work = (
-        _on_dask(client, left, images, root, channels)
-        if client
-        else _in_line(left, images, root, channels)
-    )
-    with (
-        closing(work),
-        tqdm(total=len(wanted), initial=len(done), unit="recipe", disable=not progress) as bar,
-    ):
+    table = Table(path)
+    jobs = [
+        Job(left, rate, guard, channels[2], bfloat16)
+        for rate, guard, group in _order(wanted, channels)
+        if (left := table.missing(group, rate, guard, (len(images), len(channels[2]))))
+    ]
+    work = _on_dask(client, jobs, images, root) if client else _in_line(jobs, images, root)
+    rows = sum(len(job.recipes) for job in jobs)
+    with closing(work), tqdm(total=rows, unit="row", disable=not progress) as bar:
         for measured in work:
-            rows.extend(measured)
-            if path:
-                with path.open("a", encoding="utf-8") as file:
-                    write_rows(measured, file)
-            bar.set_postfix_str(str(measured[0].recipe))
-            bar.update()
-    return Catalogue(rows)
+            table.add(measured)
+            last = measured[-1]
+            bar.set_postfix_str(f"{last.recipe} · BER {last.bit_error_rate:g} · {last.guard}")
+            bar.update(len(measured))
+    asked = set(wanted)
+    return Catalogue(row for row in table.rows if row.recipe in asked)
 
 
 Channels = tuple[tuple[float, ...], tuple[str, ...], tuple[int, ...]]
 
 
-def measure(
-    recipe: Recipe, images: ImageSet, root: Root | None, channels: Channels
-) -> list[Measurement]:
-    """Measure one recipe over all channels."""
-    source = load_root(recipe.root) if root is None else root
-    sent = derive(source, recipe)
-    packet = pack(sent)
-    seeds = channels[2]
-    clean = _last(sent, images)
+def _order(
+    recipes: Sequence[Recipe], channels: Channels
+) -> Iterator[tuple[float, str, tuple[Recipe, ...]]]:
+    """Bit-error rate, guard and recipes, in the order in which they are measured.
 
-    def row(error_rate: float, guard: str, results: list[Estimate]) -> Measurement:
-        shares = [result.accuracy for result in results]
-        return Measurement(
-            recipe,
-            error_rate,
-            guard,
-            packet.num_bits,
-            sent.num_parameters,
-            sum(shares) / len(shares),
-            min(shares) if error_rate else clean.low,
-            max(shares) if error_rate else clean.high,
-            len(images),
-            len(results) if error_rate else 1,
-        )
-
-    rows = []
-    for error_rate, guard in _pairs(recipe, channels):
-        if error_rate == 0.0:
-            rows.append(row(0.0, guard, [clean]))
-            continue
-        results = []
-        for seed in seeds:
-            arrived = transmit(packet, Link(1.0, bit_error_rate=error_rate), seed)
-            # A packet without a flip is the packet that was sent.
-            same = arrived.body == packet.body
-            results.append(clean if same else _last(unpack(arrived, guard, root)[0], images))
-        rows.append(row(error_rate, guard, results))
-    return rows
-
-
-def _pairs(recipe: Recipe, channels: Channels) -> list[tuple[float, str]]:
-    """Bit-error rates and guards to measure: without errors, and on codes, no guard acts."""
+    Without errors, and on codes, no guard acts.
+    """
+    groups: dict[object, list[Recipe]] = {}
+    for recipe in recipes:
+        # Masks are global over a sub-model: pruned exits differ in the blocks that they share.
+        key: object = (recipe.root, recipe.bits) if recipe.keep == 1.0 else recipe
+        groups.setdefault(key, []).append(recipe)
     bit_error_rates, guards, _ = channels
-    effective = ("none",) if recipe.bits <= WIDEST_CODE else guards
-    pairs = product(bit_error_rates, effective)
-    return list(dict.fromkeys((rate, guard if rate else "none") for rate, guard in pairs))
+    for rate in dict.fromkeys(bit_error_rates):
+        for group in groups.values():
+            acts = rate > 0 and group[0].bits > WIDEST_CODE
+            for guard in dict.fromkeys(guards) if acts else ("none",):
+                yield rate, guard, tuple(sorted(group))
 
 
-def _last(model: Classifier, images: ImageSet) -> Estimate:
-    *_, last = accuracy(model, images, batch=200)
-    return last
+def measure(job: Job, images: ImageSet, root: Root | None = None) -> list[Measurement]:
+    """Measure one job: a row for each of its recipes."""
+    source = load_root(job.recipes[0].root) if root is None else root
+    sent = [derive(source, recipe) for recipe in job.recipes]
+    packets = [pack(each) for each in sent]
+    draws: list[list[Estimate]] = []
+    if job.bit_error_rate == 0.0:
+        draws.append(_pass(job, sent, images))
+    else:
+        link, clean = Link(1.0, bit_error_rate=job.bit_error_rate), None
+        for seed in job.seeds:
+            arrived = [transmit(packet, link, seed) for packet in packets]
+            if all(a is b for a, b in zip(arrived, packets, strict=True)):
+                clean = clean or _pass(job, sent, images)  # without a flip it is what was sent
+                draws.append(clean)
+            else:
+                models = [unpack(packet, job.guard, root)[0] for packet in arrived]
+                draws.append(_pass(job, models, images))
+    return [
+        _row(job, submodel, packet, list(column))
+        for submodel, packet, column in zip(sent, packets, zip(*draws, strict=True), strict=True)
+    ]
+
+
+def _row(job: Job, sent: SubModel, packet: Packet, draws: Sequence[Estimate]) -> Measurement:
+    shares = [draw.accuracy for draw in draws]
+    errors = job.bit_error_rate > 0
+    return Measurement(
+        sent.recipe,
+        job.bit_error_rate,
+        job.guard,
+        packet.num_bits,
+        sent.num_parameters,
+        sum(shares) / len(shares),
+        min(shares) if errors else draws[0].low,
+        max(shares) if errors else draws[0].high,
+        draws[0].seen,
+        len(draws),
+    )
+
+
+def _pass(job: Job, models: Sequence[SubModel], images: ImageSet) -> list[Estimate]:
+    """Accuracy of each model; those that share a trunk with the deepest go in one pass."""
+    deep = models[-1].module
+    together = [share_a_trunk(model.module, deep) for model in models[:-1]] + [True]
+    joined = Joined([m.module for m, joins in zip(models, together, strict=True) if joins]).eval()
+    with torch.autocast("cpu", torch.bfloat16, enabled=job.bfloat16):
+        *_, last = accuracies(joined, images, BATCH)
+        shared = iter(last)
+        return [
+            next(shared) if joins else list(accuracy(model, images, BATCH))[-1]
+            for model, joins in zip(models, together, strict=True)
+        ]
 
 
 def _in_line(
-    recipes: Sequence[Recipe], images: ImageSet, root: Root | None, channels: Channels
+    jobs: Sequence[Job], images: ImageSet, root: Root | None
 ) -> Generator[list[Measurement]]:
-    for recipe in recipes:
-        yield measure(recipe, images, root, channels)
+    for job in jobs:
+        yield measure(job, images, root)
 
 
 def _on_dask(
-    client: Client,
-    recipes: Sequence[Recipe],
-    images: ImageSet,
-    root: Root | None,
-    channels: Channels,
+    client: Client, jobs: Sequence[Job], images: ImageSet, root: Root | None
 ) -> Generator[list[Measurement]]:
     from distributed import as_completed  # noqa: PLC0415  (an extra: only here)
 
     # Keys of their own: a sweep that has just ended may still be letting go of the same images.
     shared = client.scatter([images, root], broadcast=True, hash=False)
-    futures = client.map(measure, recipes, images=shared[0], root=shared[1], channels=channels)
+    futures = client.map(measure, jobs, images=shared[0], root=shared[1])
     try:
         for future in as_completed(futures):
             yield future.result()
@@ -206,65 +237,75 @@ def _on_dask(
         client.cancel(futures)
 
 
-def _resume(
-    path: Path, wanted: Sequence[Recipe], channels: Channels, images: int
-) -> list[Measurement]:
-    """Rows of the wanted recipes that ``path`` holds complete; it loses what it holds in part."""
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
-    lines = text[: text.rfind("\n") + 1].splitlines(keepends=True)  # the last may have been cut
-    heading = ",".join(COLUMNS) + "\n"
-    if all(line.startswith("#") for line in lines):
-        lines.append(heading)
-    found = read_rows(lines)
-    asked = set(wanted)
-    held = {
-        (row.recipe, row.bit_error_rate, row.guard)
-        for row in found.rows
-        if row.images == images and row.seeds == (len(channels[2]) if row.bit_error_rate else 1)
-    }
-    torn = {r for r in asked if any((r, *pair) not in held for pair in _pairs(r, channels))}
-    rows = [row for row in found.rows if row.recipe not in torn]
-    with io.StringIO() as fresh:
-        fresh.writelines(f"# {note}\n" for note in found.notes)
-        fresh.write(heading)
-        write_rows(rows, fresh)
-        if fresh.getvalue() != text:
-            path.write_text(fresh.getvalue(), encoding="utf-8")
-    return [row for row in rows if row.recipe in asked]
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m insitu_widgets.network.sweep",
+        description="Measure a root's catalogue; stopped, it goes on where it stopped. Rows of "
+        "fewer images or seeds stay until rows of more replace them.",
+    )
+    parser.add_argument("root", choices=list(ROOTS), help="which root to measure")
+    parser.add_argument("--grid", choices=PLANS, default="full", help="what to measure (full)")
+    parser.add_argument("--images", type=int, help="test images, balanced over the classes (all)")
+    parser.add_argument("--seeds", type=int, help="draws of the channel at each rate")
+    parser.add_argument("--bfloat16", action="store_true", help="compute in bfloat16: faster")
+    parser.add_argument("--out", type=Path, help="CSV to write (the shipped one)")
+    parser.add_argument("--workers", type=int, default=0, help="Dask workers (0: in line)")
+    return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line: measure the shipped catalogue of one root."""
-    parser = argparse.ArgumentParser(
-        prog="python -m insitu_widgets.network.sweep",
-        description="Measure a root's catalogue; stopped, it goes on where it stopped.",
-    )
-    parser.add_argument("root", choices=list(ROOTS), help="which root to measure")
-    parser.add_argument("--out", type=Path, help="CSV to write (the shipped one)")
-    parser.add_argument("--workers", type=int, default=0, help="Dask workers (0: in line)")
-    options = parser.parse_args(arguments)
-    package = Path(__file__).parents[1]
-    path = options.out or package / "catalogue" / f"{options.root}.csv"
+    options = _parser().parse_args(arguments)
+    path = options.out or Path(__file__).parents[1] / "catalogue" / f"{options.root}.csv"
+    plan = PLANS[options.grid](options.root)
+    data = ROOTS[options.root].data
+    usual = plan.images and min(plan.images, count_of(data))
+    images = load_data(data, limit=options.images or usual)
+    seeds = range(options.seeds or plan.seeds)
+    _begin(path, options.root, [
+        f"images: {_said(images, data)}",
+        f"seeds of the channel: {', '.join(map(str, seeds))}",
+        *(["some rows were computed in bfloat16"] if options.bfloat16 else []),
+    ])  # fmt: skip
     torch.set_num_threads(1)
-    images = load_data(ROOTS[options.root].data)
-    if not path.exists():
-        weights = (package / "weights" / f"{options.root}.safetensors").read_bytes()
-        notes = [
-            f"measured with: python -m insitu_widgets.network.sweep {options.root}",
-            f"begun: {datetime.now(UTC):%Y-%m-%d}; torch {torch.__version__}, {platform.machine()}",
-            f"weights: SHA-256 {hashlib.sha256(weights).hexdigest()}",
-            f"images: all {len(images)} test images of {ROOTS[options.root].data}",
-            f"seeds of the channel: {', '.join(map(str, SEEDS))}",
-        ]
-        heading = "".join(f"# {note}\n" for note in notes) + ",".join(COLUMNS) + "\n"
-        path.write_text(heading, encoding="utf-8")
+    measuring = partial(
+        sweep,
+        plan.recipes,
+        images,
+        bit_error_rates=plan.bit_error_rates,
+        seeds=seeds,
+        path=path,
+        bfloat16=options.bfloat16,
+    )
     if options.workers:
         from distributed import Client  # noqa: PLC0415  (an extra: only here)
 
         with Client(n_workers=options.workers, threads_per_worker=1) as client:
-            sweep(grid(options.root), images, path=path, client=client)
+            measuring(client=client)
     else:
-        sweep(grid(options.root), images, path=path)
+        measuring()
+
+
+def _said(images: ImageSet, data: str) -> str:
+    whole = len(images) >= count_of(data)
+    return f"all {len(images)} test images of {data}" if whole else (
+        f"{len(images)} of {count_of(data)} test images of {data}, balanced over the classes"
+    )  # fmt: skip
+
+
+def _begin(path: Path, root: str, notes: Sequence[str]) -> None:
+    """Write how, when and on what into the file; refuse one that was measured on other weights."""
+    weights = (Path(__file__).parents[1] / "weights" / f"{root}.safetensors").read_bytes()
+    digest = f"weights: SHA-256 {hashlib.sha256(weights).hexdigest()}"
+    table = Table(path)
+    if table.rows and digest not in table.notes:
+        msg = f"{path} was measured on other weights of {root}. Delete it, or name another --out."
+        raise SystemExit(msg)
+    started = (
+        f"begun: {datetime.now(UTC):%Y-%m-%d}; torch {torch.__version__}, {platform.machine()}"
+    )
+    first = [f"measured with: python -m insitu_widgets.network.sweep {root}", started, digest]
+    table.note(*([] if table.notes else first), *notes)
 
 
 if __name__ == "__main__":

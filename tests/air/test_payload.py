@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from torch import nn
 
 from insitu_widgets import (
-    ROOTS,
     Link,
     Packet,
     PayloadError,
@@ -23,6 +22,7 @@ from insitu_widgets import (
     unpack,
 )
 from insitu_widgets.levels.recipe import BITS
+from tests.conftest import DIGITS_ROOTS
 
 CHECKSUM = slice(24, 28)
 FIRST_FIELD = 28  # after magic, version, lengths and checksums
@@ -75,7 +75,7 @@ def test_a_users_sub_model_comes_back_to_the_bit(tiny, exit_, cut):
     assert sum(packet.breakdown().values()) == packet.num_bits
 
 
-@given(st.sampled_from(list(ROOTS)), st.integers(1, 6), cuts)
+@given(st.sampled_from(DIGITS_ROOTS), st.integers(1, 6), cuts)
 @settings(max_examples=40)
 def test_a_shipped_sub_model_comes_back_to_the_bit(roots, name, exit_, cut):
     sent = derive(roots[name], Recipe(name, exit_, *cut))
@@ -91,6 +91,15 @@ def test_it_computes_what_the_sender_computes(root, few, bits):
     sent = derive(root, Recipe(root.name, 3, 0.4, bits))
     arrived, _ = unpack(pack(sent))
     assert torch.equal(arrived(few.images), sent(few.images))
+
+
+@pytest.mark.parametrize("cut", [(None, 1.0, 32), (2, 0.2, 4), (None, 0.5, 8)])
+def test_a_photo_roots_sub_model_comes_back_to_the_bit(photo_root, noise, cut):
+    sent = derive(photo_root, Recipe(photo_root.name, *cut))
+    arrived, _ = unpack(pack(sent))
+    assert arrived == sent
+    with torch.inference_mode():
+        assert torch.equal(arrived(noise.images[:2]), sent(noise.images[:2]))
 
 
 @pytest.mark.parametrize("guard", ["none", "clamp", "zero"])

@@ -8,7 +8,19 @@ from dataclasses import replace
 import pytest
 
 from insitu_widgets import Link, accuracy, derive, load_data, load_root, pack, transmit, unpack
-from insitu_widgets.explorer.live import Answer, Delivery, Point, picture
+from insitu_widgets.cards import ROOTS
+from insitu_widgets.explorer import words
+from insitu_widgets.explorer.dashboard import dashboard
+from insitu_widgets.explorer.live import (
+    Answer,
+    Delivery,
+    Laboratory,
+    Point,
+    _batch,
+    measurable,
+    missing_images,
+    picture,
+)
 from insitu_widgets.explorer.state import Explorer
 from insitu_widgets.levels.recipe import Recipe
 from insitu_widgets.network.catalogue import load_catalogue
@@ -161,7 +173,75 @@ def test_the_records_of_the_measured_tier():
     assert isinstance(explorer.delivery, Delivery)
     assert len(explorer.answers) == 20
     assert all(isinstance(answer, Answer) for answer in explorer.answers)
-    labels = load_data("digits").labels[:20].tolist()
-    assert [answer.label for answer in explorer.answers] == [str(label) for label in labels]
-    assert explorer.answers[0].picture == picture(load_data("digits").images[0])
+    two_each = load_data("digits", limit=20)
+    assert [a.label for a in explorer.answers] == [str(n) for n in two_each.labels.tolist()]
+    assert explorer.answers[0].picture == picture(two_each.images[0])
     assert not any(isinstance(point, Point) for point in explorer.points)
+
+
+# What may be missing on a machine
+
+
+def test_a_root_without_a_catalogue_is_measured_by_hand(monkeypatch):
+    monkeypatch.setattr("insitu_widgets.explorer.state.shipped", lambda: ("resnet-digits",))
+    explorer = Explorer(Situation(root="vgg-digits"))
+    assert explorer.decision.recipe is None
+    assert explorer.estimate is None
+    sentence = words.sentence(explorer)
+    assert "Nothing is known." in sentence
+    assert "python -m insitu_widgets.network.sweep vgg-digits" in sentence
+    assert "measuring" not in words.tiles(explorer)
+    explorer.by_hand(bits=4)
+    assert explorer.measured.recipe == Recipe("vgg-digits", bits=4)
+    assert explorer.estimate.seen == 797
+    assert explorer.decision.fits is None
+    assert len(explorer.points) == 3 * 8
+    assert dashboard(explorer) is not None
+
+
+def test_without_its_images_a_root_is_packed_and_not_measured(monkeypatch):
+    reason = "The images are not on this machine. To measure: fetch them."
+    for place in ("live", "state"):
+        monkeypatch.setattr(f"insitu_widgets.explorer.{place}.missing_images", lambda root: reason)
+    explorer = Explorer(Situation(root="vgg-digits", bit_error_rate=1e-2))
+    assert explorer.delivery.flipped > 0
+    assert explorer.estimate is None
+    assert explorer.done
+    assert explorer.problems == {}
+    assert reason in words.strip(explorer)
+    tiles = words.tiles(explorer)
+    assert "not measured: the images are not here" in tiles
+    assert "progress" not in tiles
+    assert explorer.decision.expected is not None
+    assert explorer.results()["measured"] is None
+
+
+def test_a_machine_without_photographs_says_how_to_get_them(monkeypatch):
+    monkeypatch.setattr("insitu_widgets.explorer.live.ROOTS", {"photos": Photos, **ROOTS})
+    monkeypatch.setattr("insitu_widgets.cifar100.find", lambda: None)
+    assert missing_images("resnet-digits") == ""
+    assert missing_images("photos").endswith(
+        "python -m insitu_widgets.data cifar100 (170 MB, once)."
+    )
+    assert "photos" not in measurable()
+    monkeypatch.setattr("insitu_widgets.cifar100.find", lambda: "cifar100.npz")
+    assert missing_images("photos") == ""
+    assert measurable()[0] == "photos"
+
+
+class Photos:
+    data = "cifar100"
+
+
+def test_a_step_is_short_and_a_strip_is_mixed_for_photographs(noise):
+    """Sorted by class, the first images of CIFAR-100 are all apples."""
+    assert _batch(load_data("digits")) == 100
+    assert _batch(noise) == 20
+    laboratory = Laboratory()
+    laboratory._images["cifar100"] = noise
+    with_card = {"photos": Photos, **ROOTS}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("insitu_widgets.explorer.live.ROOTS", with_card)
+        strip, pictures = laboratory._strip("photos")
+    assert len(strip) == len(pictures) == len(set(strip.labels.tolist())) == 20
+    assert strip.images.shape[1:] == (3, 32, 32)

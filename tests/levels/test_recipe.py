@@ -7,10 +7,11 @@ from hypothesis import strategies as st
 
 from insitu_widgets import ROOTS, Recipe
 from insitu_widgets.levels.recipe import BITS
+from tests.conftest import DIGITS_ROOTS
 
 recipes = st.builds(
     Recipe,
-    st.sampled_from(["my own root", *ROOTS]),
+    st.sampled_from(["my own root", *DIGITS_ROOTS]),
     st.none() | st.integers(1, 6),
     st.floats(0, 1, exclude_min=True),
     st.sampled_from(BITS),

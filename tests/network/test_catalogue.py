@@ -17,6 +17,7 @@ from insitu_widgets import (
     Recipe,
     derive,
     load_catalogue,
+    load_root,
     pack,
     transmit,
     unpack,
@@ -24,8 +25,10 @@ from insitu_widgets import (
 from insitu_widgets import accuracy as stream
 from insitu_widgets.air.channel import GUARDS
 from insitu_widgets.levels.recipe import BITS
-from insitu_widgets.network import sweep as sweeping
+from insitu_widgets.network import grids
 from insitu_widgets.network.catalogue import COLUMNS, read_rows, write_rows
+from insitu_widgets.network.catalogue import shipped as shipped_roots
+from tests.conftest import DIGITS_ROOTS
 
 HEADING = ",".join(COLUMNS)
 GOOD = "resnet-digits,3,0.2,16,0.001,clamp,12345,678,0.9,0.8,0.95,797,5"
@@ -48,7 +51,7 @@ measurements = st.builds(
     Measurement,
     st.builds(
         Recipe,
-        st.sampled_from([*ROOTS, "mine, with a comma", 'mine "quoted"']),
+        st.sampled_from([*DIGITS_ROOTS, "mine, with a comma", 'mine "quoted"']),
         st.none() | st.integers(1, 6),
         st.floats(0, 1, exclude_min=True),
         st.sampled_from(BITS),
@@ -177,9 +180,39 @@ def test_at_finds_every_recipe_of_a_root_once(catalogue):
 # Shipped
 
 
-@pytest.fixture(scope="module", params=list(ROOTS))
+@pytest.fixture(scope="module", params=DIGITS_ROOTS)
 def shipped(request):
     return request.param, load_catalogue(request.param)
+
+
+@pytest.fixture(params=[name for name in shipped_roots() if name not in DIGITS_ROOTS])
+def large(request):
+    return request.param, load_catalogue(request.param)
+
+
+def test_every_digits_root_has_its_catalogue():
+    assert [name for name in shipped_roots() if name in DIGITS_ROOTS] == DIGITS_ROOTS
+
+
+def test_the_catalogue_of_a_photo_root_says_how_it_was_measured(large):
+    """Each row says on how many images and draws; sizes and error-free accuracies are the root's"""
+    name, catalogue = large
+    assert f"measured with: python -m insitu_widgets.network.sweep {name}" in catalogue.notes
+    weights = (files("insitu_widgets") / "weights" / f"{name}.safetensors").read_bytes()
+    assert f"weights: SHA-256 {hashlib.sha256(weights).hexdigest()}" in catalogue.notes
+    for r in catalogue.rows:
+        assert 0 <= r.lowest <= r.accuracy + 1e-6 <= r.highest + 2e-6 <= 1 + 2e-6
+        assert 100 <= r.images <= 10_000
+        assert r.seeds == 1 if r.bit_error_rate == 0 else r.seeds >= 1
+    whole = catalogue.find(Recipe(name), 0.0, "none")
+    margin = 4 * (0.25 / whole.images) ** 0.5 if whole.images < 10_000 else 0.001
+    assert abs(whole.accuracy - ROOTS[name].accuracy[-1]) < margin
+    root = load_root(name)
+    for recipe in random.Random(0).sample(sorted({r.recipe for r in catalogue.rows}), 3):
+        submodel = derive(root, recipe)
+        found = catalogue.curve(recipe, "none")[0]
+        assert found.num_bits == pack(submodel).num_bits
+        assert found.num_parameters == submodel.num_parameters
 
 
 def test_a_root_without_a_catalogue_is_refused():
@@ -190,11 +223,11 @@ def test_a_root_without_a_catalogue_is_refused():
 def test_every_recipe_is_there_at_every_rate_behind_every_guard(shipped):
     name, catalogue = shipped
     expected = Counter()
-    for recipe, rate in product(sweeping.grid(name), sweeping.BIT_ERROR_RATES):
+    for recipe, rate in product(grids.grid(name), grids.BIT_ERROR_RATES):
         guards = GUARDS if recipe.bits > 8 and rate > 0 else ("none",)
         expected.update((recipe, rate, guard) for guard in guards)
     assert Counter((r.recipe, r.bit_error_rate, r.guard) for r in catalogue.rows) == expected
-    assert len(sweeping.grid(name)) == 6 * 6 * 10
+    assert len(grids.grid(name)) == 6 * 6 * 10
 
 
 def test_it_says_how_when_and_on_what_it_was_measured(shipped):
@@ -218,7 +251,7 @@ def test_every_row_is_plausible(shipped):
 
 def sample(name, count, seed=0):
     whole = Recipe(name)
-    return [whole, *random.Random(seed).sample(sweeping.grid(name), count)]
+    return [whole, *random.Random(seed).sample(grids.grid(name), count)]
 
 
 def test_sizes_are_those_of_packets_derived_afresh(shipped, roots):
@@ -251,7 +284,7 @@ def test_accuracy_with_errors_is_reproduced_from_its_seeds(shipped, roots, digit
     recipe = Recipe(name, 2, 0.5, bits)
     packet = pack(derive(roots[name], recipe))
     shares = []
-    for seed in sweeping.SEEDS:
+    for seed in grids.SEEDS:
         arrived = transmit(packet, Link(1.0, bit_error_rate=rate), seed)
         *_, last = stream(unpack(arrived, guard)[0], digits, batch=400)
         shares.append(last.accuracy)
@@ -271,7 +304,7 @@ def sizes(shipped):
 
 def rises(sizes, name, field, values):
     """Recipe, next value -> by how many bits the packet grows."""
-    others = {"exit": range(1, 7), "keep": sweeping.KEEPS, "bits": BITS} | {field: [None]}
+    others = {"exit": range(1, 7), "keep": grids.KEEPS, "bits": BITS} | {field: [None]}
     found = {}
     for cut in product(*others.values()):
         fixed = dict(zip(others, cut, strict=True))
@@ -286,7 +319,7 @@ def test_bits_on_the_air_grow_with_the_exit(shipped, sizes):
 
 
 def test_bits_on_the_air_grow_with_what_is_kept_of_a_pruned_model(shipped, sizes):
-    pruned = [keep for keep in sweeping.KEEPS if keep < 1]
+    pruned = [keep for keep in grids.KEEPS if keep < 1]
     assert min(rises(sizes, shipped[0], "keep", pruned).values()) > 0
 
 
@@ -295,7 +328,7 @@ def test_pruning_pays_once_the_mask_costs_less_than_it_saves(shipped, sizes):
     name, _ = shipped
     dearer = {
         (keep, bits)
-        for exit_, keep, bits in product(range(1, 7), sweeping.KEEPS, BITS)
+        for exit_, keep, bits in product(range(1, 7), grids.KEEPS, BITS)
         if keep < 1
         and sizes[Recipe(name, exit_, keep, bits)] >= sizes[Recipe(name, exit_, 1, bits)]
     }

@@ -15,6 +15,7 @@ from insitu_widgets import (
     transmit,
     unpack,
 )
+from insitu_widgets.network import grids
 from insitu_widgets.network import sweep as sweeping
 from insitu_widgets.network.catalogue import COLUMNS, read_rows
 
@@ -40,12 +41,12 @@ def by_key(rows):
 
 @pytest.fixture
 def calls(monkeypatch):
-    """The recipes that are really measured."""
+    """What is really measured: recipe, bit-error rate, guard."""
     seen, measure = [], sweeping.measure
 
-    def spy(recipe, *others):
-        seen.append(recipe)
-        return measure(recipe, *others)
+    def spy(job, *others):
+        seen.extend((recipe, job.bit_error_rate, job.guard) for recipe in job.recipes)
+        return measure(job, *others)
 
     monkeypatch.setattr(sweeping, "measure", spy)
     return seen
@@ -79,11 +80,11 @@ def test_guards_are_measured_apart_for_floats_with_errors_only(few):
     rows = measured(RECIPES[:2], few).rows
     assert [(r.recipe.bits, r.bit_error_rate, r.guard) for r in rows] == [
         (4, 0.0, "none"),
-        (4, 1e-3, "none"),
-        (4, 1 / 30, "none"),
         (32, 0.0, "none"),
+        (4, 1e-3, "none"),
         (32, 1e-3, "none"),
         (32, 1e-3, "zero"),
+        (4, 1 / 30, "none"),
         (32, 1 / 30, "none"),
         (32, 1 / 30, "zero"),
     ]
@@ -91,7 +92,40 @@ def test_guards_are_measured_apart_for_floats_with_errors_only(few):
 
 def test_a_recipe_asked_twice_is_measured_once(few, calls):
     measured([RECIPES[0], RECIPES[0]], few)
-    assert calls == RECIPES[:1]
+    assert [recipe for recipe, _, _ in calls] == RECIPES[:1] * 3
+
+
+def test_exits_that_keep_all_weights_go_in_one_pass_and_nothing_changes(few, monkeypatch):
+    """At every rate: a shorter packet is hit where the longer one is, as far as both go."""
+    exits = [Recipe(NAME, exit_, 1.0, bits) for bits in (32, 4) for exit_ in (2, 5, None, 3)]
+    passes, accuracies = [], sweeping.accuracies
+    spy = lambda *given: passes.append(1) or accuracies(*given)  # noqa: E731
+    monkeypatch.setattr(sweeping, "accuracies", spy)
+    together = measured(exits, few).rows
+    assert len(passes) == (1 + 2 * 2 * 2) + (1 + 2 * 2)  # rates, guards and seeds of 32 and 4 bits
+    alone = [row for recipe in exits for row in measured([recipe], few).rows]
+    assert by_key(together) == by_key(alone)
+
+
+def test_pruned_exits_share_no_pass(few):
+    """Their masks are global over each sub-model."""
+    jobs = list(sweeping._order([Recipe(NAME, e, 0.5) for e in (1, 2)], ((0.0,), ("none",), (0,))))
+    assert [group for _, _, group in jobs] == [(Recipe(NAME, 1, 0.5),), (Recipe(NAME, 2, 0.5),)]
+
+
+def test_all_recipes_come_before_the_next_rate():
+    order = list(sweeping._order(RECIPES, ((0.0, 1e-2, 1e-3), ("none", "zero"), (0,))))
+    rates = [rate for rate, _, _ in order]
+    assert list(dict.fromkeys(rates)) == [0.0, 1e-2, 1e-3]
+    assert rates == sorted(rates, key=[0.0, 1e-2, 1e-3].index)
+
+
+def test_bfloat16_is_near(few):
+    recipe = [Recipe(NAME, bits=4)]
+    fine, coarse = (measured(recipe, few, bfloat16=b, seeds=(0,)).rows for b in (False, True))
+    for a, b in zip(fine[:2], coarse[:2], strict=True):
+        assert a.num_bits == b.num_bits
+        assert abs(a.accuracy - b.accuracy) <= 0.1
 
 
 def test_a_users_own_root(tiny, few):
@@ -101,7 +135,7 @@ def test_a_users_own_root(tiny, few):
 
 
 def test_the_grid_is_every_combination():
-    grid = sweeping.grid(NAME, keeps=(1.0, 0.5), bits=(4, 32))
+    grid = grids.grid(NAME, keeps=(1.0, 0.5), bits=(4, 32))
     assert len(grid) == len(set(grid)) == 6 * 2 * 2
     assert Recipe(NAME) in grid
     assert Recipe(NAME, 1, 0.5, 4) in grid
@@ -146,15 +180,16 @@ def test_what_is_done_is_not_measured_again(few, tmp_path, calls):
     path = tmp_path / "rows.csv"
     first = measured(RECIPES, few, path=path)
     before = path.read_bytes()
+    count = len(calls)
     again = measured(RECIPES, few, path=path)
-    assert calls == RECIPES
+    assert len(calls) == count == len(first.rows)
     assert list(again.rows) == rounded(first.rows)
     assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize("cut", [1, 3, 40, 250, 600])
 def test_it_goes_on_where_it_was_cut_short(few, tmp_path, calls, cut):
-    """Cut by so many bytes from the end: in the last line, before it, in an earlier recipe."""
+    """Cut by so many bytes from the end: in the last line, before it, in an earlier row."""
     path = tmp_path / "rows.csv"
     measured(RECIPES, few, path=path)
     whole = path.read_bytes()
@@ -162,7 +197,7 @@ def test_it_goes_on_where_it_was_cut_short(few, tmp_path, calls, cut):
     calls.clear()
     rows = measured(RECIPES, few, path=path).rows
     assert path.read_bytes() == whole
-    assert calls == RECIPES[1 if cut == 600 else 2 :]
+    assert len(calls) == whole[: len(whole)].count(b"\n") - whole[:-cut].count(b"\n")
     assert by_key(rounded(rows)) == by_key(rounded(measured(RECIPES, few).rows))
 
 
@@ -179,17 +214,54 @@ def test_it_goes_on_from_a_file_that_was_hardly_begun(few, tmp_path, begun):
         assert list(read_rows(file).rows) == rounded(rows)
 
 
-def test_what_was_measured_otherwise_is_measured_again(few, tmp_path, calls):
-    """Other rates, seeds or images are other measurements, however many rows they make."""
+def test_what_was_measured_on_less_is_replaced(few, tmp_path, calls):
+    """More images or more seeds are a better measurement; fewer are no reason for another."""
     path = tmp_path / "rows.csv"
     recipe = RECIPES[1]
-    measured([recipe], few, path=path, bit_error_rates=(0.0, 1e-4, 1e-2))
+    measured([recipe], load_data("digits", limit=30), path=path)
     expected = measured([recipe], few).rows
+    calls.clear()
     assert rounded(measured([recipe], few, path=path).rows) == rounded(expected)
-    assert len(calls) == 3
+    assert len(calls) == len(expected)
+    measured([recipe], load_data("digits", limit=30), path=path, seeds=(3,))
+    assert len(calls) == len(expected)
     measured([recipe], few, path=path, seeds=(3, 4, 5))
-    measured([recipe], load_data("digits", limit=30), path=path, seeds=(3, 4, 5))
-    assert len(calls) == 5
+    assert {(rate > 0) for _, rate, _ in calls[len(expected) :]} == {True}
+    with path.open() as file:
+        rows = read_rows(file).rows
+    assert [(row.images, row.seeds) for row in rows] == [(40, 1)] + [(40, 3)] * 4
+
+
+def test_what_was_measured_on_less_stays_until_then(few, tmp_path, monkeypatch):
+    """An interrupted sweep leaves a whole table, of rows that say how they were measured."""
+    path = tmp_path / "rows.csv"
+    measured(RECIPES, load_data("digits", limit=30), path=path)
+    with path.open() as file:
+        before = read_rows(file).rows
+    done, measure = [], sweeping.measure
+
+    def stopped(job, *others):
+        if len(done) == 4:
+            raise KeyboardInterrupt
+        done.append(job)
+        return measure(job, *others)
+
+    monkeypatch.setattr(sweeping, "measure", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        measured(RECIPES, few, path=path)
+    with path.open() as file:
+        after = read_rows(file).rows
+    assert [(r.recipe, r.bit_error_rate, r.guard) for r in after] == [
+        (r.recipe, r.bit_error_rate, r.guard) for r in before
+    ]
+    assert sorted(row.images for row in after) == [30] * (len(before) - 4) + [40] * 4
+
+
+def test_other_rates_are_added(few, tmp_path, calls):
+    path = tmp_path / "rows.csv"
+    measured(RECIPES[:1], few, path=path, bit_error_rates=(0.0, 1e-4))
+    measured(RECIPES[:1], few, path=path)
+    assert [rate for _, rate, _ in calls] == [0.0, 1e-4, 1e-3, 1 / 30]
 
 
 def test_fewer_channels_than_the_file_holds_need_no_measurement(few, tmp_path, calls):
@@ -198,7 +270,8 @@ def test_fewer_channels_than_the_file_holds_need_no_measurement(few, tmp_path, c
     before = path.read_bytes()
     rows = measured(RECIPES[:1], few, path=path, bit_error_rates=(0.0,)).rows
     assert {row.recipe for row in rows} == {RECIPES[0]}
-    assert (len(calls), path.read_bytes()) == (3, before)
+    assert path.read_bytes() == before
+    assert len(calls) == before.count(b"\n") - 1
 
 
 def test_recipes_that_were_not_asked_for_stay_in_the_file(few, tmp_path):
@@ -210,20 +283,18 @@ def test_recipes_that_were_not_asked_for_stay_in_the_file(few, tmp_path):
     measured(RECIPES[:1], few, path=path, bit_error_rates=(0.0, 1e-4, 1e-3, 1e-2))
     with path.open() as file:
         after = set(read_rows(file).rows)
-    assert {r for r in before if r.recipe != RECIPES[0]} == {
-        r for r in after if r.recipe != RECIPES[0]
-    }
-    assert sum(r.recipe == RECIPES[0] for r in after) == 4
+    assert before < after
+    assert sum(r.recipe == RECIPES[0] for r in after) == 5
 
 
 def test_what_is_done_when_it_fails_is_kept(few, tmp_path, monkeypatch):
     path = tmp_path / "rows.csv"
     measure = sweeping.measure
 
-    def fails_on_the_last(recipe, *others):
-        if recipe == RECIPES[-1]:
+    def fails_on_the_last(job, *others):
+        if RECIPES[-1] in job.recipes:
             raise PayloadError("a fault")
-        return measure(recipe, *others)
+        return measure(job, *others)
 
     monkeypatch.setattr(sweeping, "measure", fails_on_the_last)
     with pytest.raises(PayloadError, match="a fault"):
@@ -234,7 +305,7 @@ def test_what_is_done_when_it_fails_is_kept(few, tmp_path, monkeypatch):
 
 def test_progress_is_shown_and_can_be_silenced(few, capsys):
     sweep(RECIPES[:1], few, bit_error_rates=(0.0,))
-    assert "recipe" in capsys.readouterr().err
+    assert "row" in capsys.readouterr().err
     sweep(RECIPES[:1], few, bit_error_rates=(0.0,), progress=False)
     assert capsys.readouterr().err == ""
 
@@ -269,16 +340,67 @@ def load_mine():
 # The command
 
 
-def test_the_command_writes_how_when_and_on_what(tmp_path, monkeypatch, few):
-    monkeypatch.setattr(sweeping, "grid", lambda name: [Recipe(name, 1, 0.5, 4)])
-    monkeypatch.setattr(sweeping, "load_data", lambda name: few)
+@pytest.fixture
+def command(tmp_path, monkeypatch, few):
+    """Runs the command on forty images and one recipe; gives the file."""
+    monkeypatch.setattr(grids, "grid", lambda name, *_, **__: [Recipe(name, 1, 0.5, 4)])
+    load = lambda name, limit=None: load_data(name, limit=limit or 40)  # noqa: E731
+    monkeypatch.setattr(sweeping, "load_data", load)
     path = tmp_path / "rows.csv"
-    sweeping.main([NAME, "--out", str(path)])
-    with path.open() as file:
-        catalogue = read_rows(file)
+
+    def run(*options):
+        sweeping.main([NAME, "--out", str(path), *options])
+        with path.open() as file:
+            return read_rows(file)
+
+    run.path = path
+    return run
+
+
+def test_the_command_writes_how_when_and_on_what(command):
+    catalogue = command()
     assert catalogue.notes[0] == f"measured with: python -m insitu_widgets.network.sweep {NAME}"
-    assert catalogue.notes[3] == "images: all 40 test images of digits"
-    assert len(catalogue.rows) == len(sweeping.BIT_ERROR_RATES)
-    before = path.read_bytes()
-    sweeping.main([NAME, "--out", str(path)])
-    assert path.read_bytes() == before
+    assert "images: 40 of 797 test images of digits, balanced over the classes" in catalogue.notes
+    assert len(catalogue.rows) == len(grids.BIT_ERROR_RATES)
+    before = command.path.read_bytes()
+    command()
+    assert command.path.read_bytes() == before
+
+
+def test_the_command_takes_images_seeds_and_a_smaller_grid(command):
+    catalogue = command("--grid", "planner", "--images", "30", "--seeds", "2", "--bfloat16")
+    assert {(r.images, r.seeds) for r in catalogue.rows} == {(30, 1), (30, 2)}
+    assert {r.bit_error_rate for r in catalogue.rows} == set(grids.PAPER_RATES)
+    assert "some rows were computed in bfloat16" in catalogue.notes
+    assert "seeds of the channel: 0, 1" in catalogue.notes
+
+
+def test_the_command_refuses_a_file_of_other_weights(command):
+    command("--grid", "planner")
+    text = command.path.read_text()
+    command.path.write_text(text.replace("SHA-256 ", "SHA-256 0"))
+    with pytest.raises(SystemExit, match=f"was measured on other weights of {NAME}. Delete it"):
+        command()
+
+
+# The grids
+
+
+def test_the_grid_of_fig_3_is_each_level_alone():
+    plan = grids.fig3(NAME)
+    assert plan.images is None
+    assert (plan.seeds, plan.bit_error_rates[:2]) == (5, (0.0, 1e-3))
+    assert set(plan.bit_error_rates) == {0.0, 1e-5, 1e-4, 1e-3, 1e-2}
+    depth = {Recipe(NAME, exit_) for exit_ in range(1, 7)}
+    width = {Recipe(NAME, bits=bits) for bits in range(1, 9)}
+    keeps = {Recipe(NAME, keep=keep) for keep in grids.KEEPS}
+    assert depth | width | keeps <= set(plan.recipes)
+    assert all(recipe.keep == 1.0 for recipe in set(plan.recipes) - keeps)  # they cost no pass
+
+
+@pytest.mark.parametrize("name", grids.PLANS)
+def test_every_grid_holds_the_whole_root_and_begins_without_errors(name):
+    plan = grids.PLANS[name](NAME)
+    assert Recipe(NAME) in plan.recipes
+    assert plan.bit_error_rates[0] == 0.0
+    assert len(set(plan.recipes)) == len(plan.recipes)
