@@ -31,7 +31,7 @@ dashboard: $(VENV)/.installed
 	@$(RUN) insitu_widgets.serve --port '$(PORT)'
 
 lab: $(VENV)/.installed
-	@$(RUN) jupyterlab notebooks
+	@$(RUN) jupyterlab notebooks/00_start_here.ipynb
 
 test: $(VENV)/.installed-test
 	@$(RUN) tests.browser.chromium --install

@@ -41,7 +41,16 @@ _WATCHED = [
 ]
 
 
-def dashboard(explorer: Explorer | None = None) -> widgets.HBox:
+class Board(widgets.HBox):
+    """The page as one widget, with the state that it shows and the charts that it draws."""
+
+    def __init__(self, explorer: Explorer, charts: Charts, children: list[widgets.Widget]) -> None:
+        self.explorer, self.charts = explorer, charts
+        super().__init__(children)
+        self.add_class("insitu")
+
+
+def dashboard(explorer: Explorer | None = None) -> Board:
     """The whole dashboard. In a notebook, a cell that ends with it shows it.
 
     Parameters
@@ -51,7 +60,7 @@ def dashboard(explorer: Explorer | None = None) -> widgets.HBox:
 
     Returns
     -------
-    ipywidgets.HBox
+    Board
         The page: controls on the left, answers on the right.
     """
     return _Page(explorer).view
@@ -81,9 +90,8 @@ class _Page:
         buttons = widgets.HBox([self._controls.again, self._controls.reset, theme])
         left = widgets.VBox([*self._controls.column, buttons, self._links])
         right = widgets.VBox([self._head, self._charts, self._strip])
-        self.view = widgets.HBox(
-            [left.add_class("insitu-controls"), right.add_class("insitu-answers")]
-        ).add_class("insitu")
+        sides = [left.add_class("insitu-controls"), right.add_class("insitu-answers")]
+        self.view = Board(self.explorer, self._charts, sides)
         self._draw()
         self.explorer.observe(lambda _: self._draw_soon(), list(_WATCHED))
         if later:

@@ -114,6 +114,11 @@ class Panel(widgets.VBox):
         """The controls' values by name."""
         return {name: control.value for name, control in self.controls.items()}
 
+    @property
+    def running(self) -> bool:
+        """Whether what is shown is not complete: it is being computed, or was stopped."""
+        return not self.stop.disabled or self.bar.value < 1.0
+
     def run(self) -> None:
         """Compute anew with the controls' values; what was running is dropped."""
         values = self.values
@@ -142,16 +147,14 @@ class Panel(widgets.VBox):
         self._cue("stopped before it was complete")
 
     def _end(self, failure: Exception | None) -> None:
+        self._cue("" if failure is None else "out of date: it failed")
+        if failure is not None:
+            message = str(failure) or type(failure).__name__
+            self.charts.errors = dict.fromkeys(self.charts.charts, message)
+            self.words.value = f'<p class="insitu-notice" role="alert">{escape(message)}</p>'
+            self.words.remove_class("insitu-faded")
         self.stop.disabled = True
         self.bar.value = 1.0
-        if failure is None:
-            self._cue("")
-            return
-        self._cue("out of date: it failed")
-        message = str(failure) or type(failure).__name__
-        self.charts.errors = dict.fromkeys(self.charts.charts, message)
-        self.words.value = f'<p class="insitu-notice" role="alert">{escape(message)}</p>'
-        self.words.remove_class("insitu-faded")
 
     def _cue(self, text: str) -> None:
         self.charts.stale = dict.fromkeys(self.charts.charts, text) if text else {}
