@@ -14,10 +14,11 @@ RUN := "$(BIN)/python" -m
 TEMPLATE := $(wildcard share/jupyter/voila/templates/insitu/*)
 PACKAGING := pyproject.toml constraints.txt tools/install.sh $(TEMPLATE)
 
-.PHONY: help dashboard lab test lint bench clean
+.PHONY: help dashboard classroom lab test lint bench clean
 
 help:
 	@echo 'make dashboard   install what is missing, then open the explorer on http://127.0.0.1:$(PORT)/'
+	@echo 'make classroom   open the notebooks to a class, on every network of this machine (classroom_config.py)'
 	@echo 'make lab         open the notebooks in JupyterLab'
 	@echo 'make test        install the test tools, then run every test and check style and types'
 	@echo 'make lint        check style and types only'
@@ -29,6 +30,9 @@ help:
 
 dashboard: $(VENV)/.installed
 	@$(RUN) insitu_widgets.serve --port '$(PORT)'
+
+classroom: $(VENV)/.installed
+	@$(RUN) insitu_widgets.classroom --config=classroom_config.py --port='$(PORT)'
 
 lab: $(VENV)/.installed
 	@$(RUN) jupyterlab notebooks/00_start_here.ipynb

@@ -12,7 +12,7 @@ from statistics import median, quantiles
 
 import psutil
 
-from insitu_widgets.serve import usable_cpus
+from insitu_widgets.cpus import usable_cpus
 from tests.browser import chromium
 
 HEADING = ("what", "figure reached", "target", "")

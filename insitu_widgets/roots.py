@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from insitu_widgets.cards import ROOTS
+from insitu_widgets.cpus import usable_cpus
 from insitu_widgets.errors import in_range, one_of
 
 try:
@@ -338,6 +339,8 @@ def load_root(name: str) -> Root:
         If there is no root of that name.
     """
     one_of("root", name, ROOTS)
+    # In a container torch counts the machine's cores; more threads than CPUs only fight.
+    torch.set_num_threads(min(torch.get_num_threads(), usable_cpus()))
     root = copy.deepcopy(skeleton(name))
     with as_file(files("insitu_widgets") / "weights" / f"{name}.safetensors") as path:
         tensors = load_file(path)

@@ -14,7 +14,6 @@ import argparse
 import errno
 import http.client
 import json
-import math
 import os
 import re
 import secrets
@@ -28,6 +27,8 @@ from collections import deque
 from http import HTTPStatus
 from pathlib import Path
 from typing import IO, NoReturn
+
+from insitu_widgets.cpus import usable_cpus
 
 HOST = "127.0.0.1"
 NOTEBOOK = Path("notebooks") / "dashboard.ipynb"
@@ -141,8 +142,8 @@ def parse_port(text: str) -> int:
     raise ServeError(message)
 
 
-def require_free(port: int) -> None:
-    """Raise ``ServeError`` unless this program may listen on ``port``."""
+def require_free(port: int, command: str = "make dashboard") -> None:
+    """Raise ``ServeError``, with a ``command`` that works, unless one may listen on ``port``."""
     fault = _bind_fault(port)
     if fault is None:
         return
@@ -150,7 +151,7 @@ def require_free(port: int) -> None:
         reason = "is already in use on this machine"
     else:
         reason = f"cannot be used ({os.strerror(fault)})"
-    message = f"Port {port} {reason}; choose another one: make dashboard PORT={_free_port()}"
+    message = f"Port {port} {reason}; choose another one: {command} PORT={_free_port()}"
     raise ServeError(message)
 
 
@@ -175,39 +176,6 @@ def _free_port() -> int:
         probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def usable_cpus() -> int:
-    """Whole CPUs that this process may use: its affinity, capped by the quota of its control group.
-
-    >>> usable_cpus() >= 1
-    True
-    """
-    affinity = getattr(os, "sched_getaffinity", None)  # Linux only
-    count = len(affinity(0)) if affinity else os.cpu_count() or 1
-    quota = min(map(_quota_cpus, _cpu_limits()), default=math.inf)
-    return count if quota == math.inf else max(1, min(count, math.floor(quota)))
-
-
-def _cpu_limits(root: Path = Path("/sys/fs/cgroup")) -> list[str]:
-    """The text of every ``cpu.max`` (cgroup v2) that binds this process, its own group's first."""
-    membership = Path("/proc/self/cgroup")
-    if not membership.is_file():
-        return []
-    own = re.search(r"^0::(/.*)$", membership.read_text(), flags=re.MULTILINE)
-    group = root / own[1].strip("/") if own else root
-    groups = [group, *(parent for parent in group.parents if parent.is_relative_to(root))]
-    return [(g / "cpu.max").read_text() for g in groups if (g / "cpu.max").is_file()]
-
-
-def _quota_cpus(cpu_max: str) -> float:
-    """CPUs that one line of ``cpu.max`` (quota and period in microseconds) grants.
-
-    >>> _quota_cpus("150000 100000"), _quota_cpus("max 100000")
-    (1.5, inf)
-    """
-    quota, period = cpu_max.split()
-    return math.inf if quota == "max" else int(quota) / int(period)
 
 
 def _command(port: int, notebook: Path, *, preheat: bool) -> list[str]:

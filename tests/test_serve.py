@@ -106,26 +106,6 @@ def test_a_taken_port_ends_the_command_with_one_sentence(tmp_path, taken_port):
     assert "make dashboard PORT=" in done.stderr
 
 
-@pytest.mark.parametrize(
-    ("limits", "cpus"),
-    [
-        ([], 8),
-        (["max 100000\n"], 8),
-        (["150000 100000\n"], 1),
-        (["max 100000", "300000 100000"], 3),
-    ],
-)
-def test_threads_follow_the_quota_of_the_control_group(monkeypatch, limits, cpus):
-    monkeypatch.setattr(serve.os, "sched_getaffinity", lambda _: range(8), raising=False)
-    monkeypatch.setattr(serve, "_cpu_limits", lambda: limits)
-    assert serve.usable_cpus() == cpus
-
-
-def test_a_quota_below_one_cpu_still_gives_one(monkeypatch):
-    monkeypatch.setattr(serve, "_cpu_limits", lambda: ["50000 100000"])
-    assert serve.usable_cpus() == 1
-
-
 def test_the_settings_reach_voila_and_a_jupyter_server_alike():
     printed = json.loads(run("--print-config").stdout)
     assert printed == serve.SETTINGS
