@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Self
 
 import torch
+from torch import Tensor
 
 from insitu_widgets.air.channel import GUARDS, MOST_DELAY_S, Link, transmit
 from insitu_widgets.air.payload import Packet, PayloadError, unpack
@@ -125,6 +126,11 @@ class Device:
         if self._stream:
             self._stream.result()  # what went wrong in the stream is raised here
 
+    def frame(self, number: int) -> Tensor:
+        """What the camera sees: ``[1, C, H, W]``."""
+        place = number % len(self._frames)
+        return self._frames.images[place : place + 1]
+
     @property
     def now_s(self) -> float:
         """Seconds since the stream began; after its end, how long it was."""
@@ -164,8 +170,7 @@ class Device:
 
     def _answer(self, frame: int) -> bool:
         """Answer one frame with the model in service; false if the stream ends without one."""
-        place = frame % len(self._frames)
-        image = self._frames.images[place : place + 1]
+        image = self.frame(frame)
         while True:
             ended, active = self._stop.is_set(), self._active
             with active.lock:
