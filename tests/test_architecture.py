@@ -133,6 +133,7 @@ def test_there_is_no_circle():
         ({"safetensors"}, {"roots", "model_card"}),
         ({"tqdm"}, {"train", "network.sweep"}),
         ({"jsonschema"}, {"network.dsi"}),
+        ({"river"}, {"network.drift"}),
         ({"matplotlib", "pandas", "scipy", "sklearn"}, set()),
     ],
     ids=lambda value: "-".join(sorted(value)) if value and "insitu" not in value else None,

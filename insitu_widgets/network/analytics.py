@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from insitu_widgets.network.catalogue import Measurement
 
 #: What the users' images may be like, beside those that the catalogue was measured on.
-SHIFTS = ("none", "rotated", "noisy", "blurred")
+SHIFTS = ("none", "rotated", "noisy", "blurred", "inverted")
 POLICIES = ("no feedback", "greedy", "Thompson")
 
 
@@ -43,7 +43,8 @@ def shifted(images: ImageSet, shift: str, strength: float, seed: int = 0) -> Ima
         ``[N, C, H, W]``.
     shift
         ``"rotated"`` by 45 degrees, ``"noisy"`` with a standard deviation of 1.5 of the pixels',
-        ``"blurred"`` by a 3×3 mean, each at strength 1; ``"none"`` changes nothing.
+        ``"blurred"`` by a 3×3 mean, ``"inverted"`` from dark to bright, each at strength 1;
+        ``"none"`` changes nothing.
     strength
         In [0, 1]; 0 changes nothing.
     seed
@@ -69,6 +70,8 @@ def shifted(images: ImageSet, shift: str, strength: float, seed: int = 0) -> Ima
     elif shift == "noisy":
         random = torch.Generator().manual_seed(seed)
         after = before + 1.5 * strength * torch.randn(before.shape, generator=random)
+    elif shift == "inverted":
+        after = torch.lerp(before, before.amin() + before.amax() - before, strength)
     else:
         soft = functional.avg_pool2d(before, 3, stride=1, padding=1, count_include_pad=False)
         after = torch.lerp(before, soft, strength)
