@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from insitu_widgets.air.channel import Link, transmit
-    from insitu_widgets.air.payload import Packet, PayloadError, Report, pack, unpack
+    from insitu_widgets.air.envelope import PayloadError
+    from insitu_widgets.air.payload import Packet, Report, pack, unpack
     from insitu_widgets.air.rates import LARGE_MODELS, REFERENCE_RATES, required_rate_bps
     from insitu_widgets.cards import ROOTS
     from insitu_widgets.data import ImageSet, load_data
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
 
 _PLACES = {
     "air.channel": ("Link", "transmit"),
-    "air.payload": ("Packet", "PayloadError", "Report", "pack", "unpack"),
+    "air.envelope": ("PayloadError",),
+    "air.payload": ("Packet", "Report", "pack", "unpack"),
     "air.rates": ("LARGE_MODELS", "REFERENCE_RATES", "required_rate_bps"),
     "cards": ("ROOTS",),
     "data": ("ImageSet", "load_data"),

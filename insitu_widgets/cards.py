@@ -26,6 +26,10 @@ NAMES = (
     "vit-cifar100",
 )
 
+#: What the name of an all-in-one root ends with: one set of weights whose sub-models are nested in
+#: each other and trained together (:mod:`insitu_widgets.levels.all_in_one`).
+NESTED_SUFFIX = "-nested"
+
 
 @dataclass(frozen=True)
 class Card:
@@ -78,4 +82,13 @@ def read_card(name: str) -> Card | None:
 
 ROOTS: Mapping[str, Card] = MappingProxyType(
     {name: card for name in NAMES if (card := read_card(name)) is not None}
+)
+#: The shipped all-in-one roots. They are not offered beside the others: the same architectures, and
+#: no catalogue of their own.
+NESTED_ROOTS: Mapping[str, Card] = MappingProxyType(
+    {
+        name + NESTED_SUFFIX: card
+        for name in NAMES
+        if (card := read_card(name + NESTED_SUFFIX)) is not None
+    }
 )

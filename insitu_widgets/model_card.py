@@ -7,15 +7,19 @@ import hashlib
 import json
 import platform
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from insitu_widgets.cards import NESTED_SUFFIX
 from insitu_widgets.data import ImageSet, balanced, load_data
-from insitu_widgets.plans import Plan, has_bfloat16
+from insitu_widgets.plans import has_bfloat16
 from insitu_widgets.roots import Root, is_weight
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 #: How much of an exit's accuracy half precision may change.
 HALF_LOSS = 0.001
@@ -56,17 +60,26 @@ def half_precision(root: Root) -> Root:
     return rounded
 
 
-def write_card(root: Root, plan: Plan, seed: int, seconds: float, folder: Path) -> dict[str, Any]:
+def write_card(
+    root: Root,
+    plan: Mapping[str, Any],
+    seed: int,
+    seconds: float,
+    folder: Path,
+    *,
+    mixed: bool = False,
+) -> dict[str, Any]:
     """Evaluate every exit on the test images; write ``<name>.json`` and ``<name>.safetensors``.
 
-    The photographs' roots are shipped with weights of half precision, if that changes the accuracy
-    of no exit by more than 0.1 point on 5,000 training images; the test images then judge what is
-    shipped, once.
+    The photographs' roots and the all-in-one roots are shipped with weights of half precision, if
+    that changes the accuracy of no exit by more than 0.1 point on 5,000 training images (or all
+    there are); the test images then judge what is shipped, once. ``mixed`` tells whether the
+    training was allowed bfloat16.
     """
-    family, _, data = root.name.rpartition("-")
+    family, _, data = root.name.removesuffix(NESTED_SUFFIX).rpartition("-")
     train_set, test_set = load_data(data, "train"), load_data(data, "test")
     halved = False
-    if data != "digits":
+    if data != "digits" or root.is_nested:
         rounded = half_precision(root)
         some = train_set.take(balanced(train_set.labels, 5_000))
         pairs = zip(exit_accuracies(root, some), exit_accuracies(rounded, some), strict=True)
@@ -84,9 +97,9 @@ def write_card(root: Root, plan: Plan, seed: int, seconds: float, folder: Path) 
         "data_sha256": {"train": _digest(train_set), "test": _digest(test_set)},
         "seed": seed,
         "seconds": round(seconds, 1),
-        "device": _device(plan),
+        "device": _device(mixed=mixed),
         "torch": torch.__version__,
-        "plan": plan.record(),
+        "plan": dict(plan),
     }
     if halved:
         card["weights"] = "float16"
@@ -103,12 +116,12 @@ def write_card(root: Root, plan: Plan, seed: int, seconds: float, folder: Path) 
     return card
 
 
-def _device(plan: Plan) -> str:
+def _device(*, mixed: bool) -> str:
     if torch.cuda.is_available():
         machine = torch.cuda.get_device_name()
     else:
         machine = f"CPU, {platform.machine()}, {torch.get_num_threads()} threads"
-    mixed = plan.bfloat16 and has_bfloat16(torch.device("cuda" if "CPU" not in machine else "cpu"))
+    mixed = mixed and has_bfloat16(torch.device("cuda" if "CPU" not in machine else "cpu"))
     return f"{machine}, bfloat16" if mixed else machine
 
 
@@ -129,12 +142,15 @@ def write_model_card(folder: Path) -> None:
         card = json.loads(path.read_text(encoding="utf-8"))
         plan, images, kind = card["plan"], card["images"], card.get("weights", "float32")
         spent = _duration(card["seconds"])
+        long = f"{plan['epochs']} epochs" if "epochs" in plan else f"{plan['steps']} steps"
+        if card["name"].endswith(NESTED_SUFFIX):
+            long += f" from {card['name'].removesuffix(NESTED_SUFFIX)}"
         lines += [
             f"## {card['name']}",
             "",
             f"- Data: {card['data']}, {images['train']} training and {images['test']} test images",
             f"- SHA-256 of the test tensors: `{card['data_sha256']['test']}`",
-            f"- Training: {plan['epochs']} epochs, seed {card['seed']}, {spent}",
+            f"- Training: {long}, seed {card['seed']}, {spent}",
             f"- Machine: {card['device']}, torch {card['torch']}",
             f"- Parameters: {card['parameters']:,} (all heads included), {kind}",
             "",

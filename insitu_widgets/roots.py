@@ -11,7 +11,7 @@ other classifier.
 from __future__ import annotations
 
 import copy
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.resources import as_file, files
 from typing import TYPE_CHECKING, Self
 
@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from insitu_widgets.cards import ROOTS
+from insitu_widgets.cards import NESTED_ROOTS, NESTED_SUFFIX, ROOTS
 from insitu_widgets.cpus import usable_cpus
 from insitu_widgets.errors import in_range, one_of
 
@@ -96,6 +96,11 @@ class Root(nn.Module):
     def num_exits(self) -> int:
         """Number of exits, the last one included."""
         return len(self.heads)
+
+    @property
+    def is_nested(self) -> bool:
+        """Whether it is an all-in-one root, by its name: then its sub-models share their grids."""
+        return self.name.endswith(NESTED_SUFFIX)
 
     @property
     def num_parameters(self) -> int:
@@ -301,14 +306,27 @@ def _vit_cifar100() -> Root:
     return Root("vit-cifar100", PatchTokens(vit, projection), vit.encoder.layers, heads)
 
 
-#: Root name -> a function that builds its architecture with fresh weights.
-ARCHITECTURES: Mapping[str, Callable[[], Root]] = {
+_ARCHITECTURES: Mapping[str, Callable[[], Root]] = {
     "resnet-digits": _resnet_digits,
     "vgg-digits": _vgg_digits,
     "vit-digits": _vit_digits,
     "resnet18-cifar100": _resnet18_cifar100,
     "vgg16-cifar100": _vgg16_cifar100,
     "vit-cifar100": _vit_cifar100,
+}
+
+
+def _all_in_one(name: str) -> Root:
+    root = _ARCHITECTURES[name]()
+    root.name = name + NESTED_SUFFIX
+    return root
+
+
+#: Root name -> a function that builds its architecture with fresh weights; the all-in-one roots
+#: have the architectures of the others.
+ARCHITECTURES: Mapping[str, Callable[[], Root]] = {
+    **_ARCHITECTURES,
+    **{name + NESTED_SUFFIX: partial(_all_in_one, name) for name in _ARCHITECTURES},
 }
 
 
@@ -326,7 +344,8 @@ def load_root(name: str) -> Root:
     Parameters
     ----------
     name
-        One of :data:`insitu_widgets.ROOTS`.
+        One of :data:`insitu_widgets.ROOTS`, or of the all-in-one roots beside them, such as
+        ``"resnet-digits-nested"``.
 
     Returns
     -------
@@ -338,7 +357,7 @@ def load_root(name: str) -> Root:
     ValueError
         If there is no root of that name.
     """
-    one_of("root", name, ROOTS)
+    one_of("root", name, [*ROOTS, *NESTED_ROOTS])
     # In a container torch counts the machine's cores; more threads than CPUs only fight.
     torch.set_num_threads(min(torch.get_num_threads(), usable_cpus()))
     root = copy.deepcopy(skeleton(name))

@@ -239,7 +239,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.holdout:
         print(*(f"{a:.1%}" for a in exit_accuracies(root, held)))
     else:
-        card = write_card(root, plan, options.seed, checkpoint.seconds, options.out)
+        mixed = plan.bfloat16
+        seconds = checkpoint.seconds
+        card = write_card(root, plan.record(), options.seed, seconds, options.out, mixed=mixed)
         write_model_card(options.out)
         print(f"{card['name']}: accuracy by exit", *(f"{a:.2%}" for a in card["accuracy"]))
     checkpoint.remove()

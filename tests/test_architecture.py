@@ -131,7 +131,7 @@ def test_there_is_no_circle():
         ({"dask", "distributed"}, {"network.sweep", "network.study"}),
         ({"torchvision"}, {"roots", "air.rates", "cifar100", "levels.imagenet"}),
         ({"safetensors"}, {"roots", "model_card"}),
-        ({"tqdm"}, {"train", "network.sweep"}),
+        ({"tqdm"}, {"train", "network.sweep", "levels.all_in_one"}),
         ({"jsonschema"}, {"network.dsi"}),
         ({"river"}, {"network.drift"}),
         ({"matplotlib", "pandas", "scipy", "sklearn"}, set()),

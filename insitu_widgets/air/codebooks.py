@@ -30,7 +30,8 @@ from torch import Tensor
 
 from insitu_widgets.air import coding
 from insitu_widgets.air.channel import Link, transmit
-from insitu_widgets.air.payload import Packet, PayloadError
+from insitu_widgets.air.envelope import PayloadError
+from insitu_widgets.air.payload import Packet
 from insitu_widgets.levels.depth import cut
 from insitu_widgets.levels.derive import weights_and_rest
 from insitu_widgets.levels.quantised import Quantised

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 #: Ways to code a mask of n positions of which m are set.
 ALL, NONE, BITMAP, RICE = 0, 1, 2, 3
+#: Positions that masks may set together; a mask whose groups are whole is coded by group.
+_GROUPS = (1, 9, 8, 4, 2)
 _CODES_A_GROUP = 8  # eight k-bit codes fill exactly k bytes
 
 
@@ -56,13 +58,27 @@ def encode_mask(mask: NDArray[np.bool_]) -> tuple[int, int, bytes]:
 
     The ways: nothing to send (all or none set), a bitmap of n bits, or the gaps between set
     positions in a Rice code (R. F. Rice, JPL 79-22, 1979) whose unary quotients and fixed-length
-    remainders are kept in two streams, so that both can be read without a loop.
+    remainders are kept in two streams, so that both can be read without a loop. Where neighbours
+    are set together (2, 4, 8 or 9 of them), each group is coded as one position.
 
     Returns
     -------
     way, parameter, data
-        The way, its Rice parameter (0 for the others), and the bytes.
+        The way, with four times the place of the group's size in the table of sizes; its Rice
+        parameter (0 for the others); and the bytes.
     """
+    if mask.all() or not mask.any():
+        return _encode(mask)
+    for place, size in enumerate(_GROUPS[1:], 1):
+        if mask.size % size == 0:
+            rows = mask.reshape(-1, size)
+            if bool((rows == rows[:, :1]).all()):
+                way, parameter, data = _encode(rows[:, 0])
+                return way + 4 * place, parameter, data
+    return _encode(mask)
+
+
+def _encode(mask: NDArray[np.bool_]) -> tuple[int, int, bytes]:
     positions = np.flatnonzero(mask)
     if positions.size == mask.size:
         return ALL, 0, b""
@@ -95,6 +111,18 @@ def decode_mask(way: int, parameter: int, data: bytes, kept: int, size: int) -> 
     ValueError
         If the bytes are not a mask of that size with ``kept`` set positions.
     """
+    place, kind = divmod(way, 4)
+    group = _GROUPS[place] if place < len(_GROUPS) else 0
+    if group and size % group == kept % group == 0:
+        mask = _decode(kind, parameter, data, kept // group, size // group)
+        if int(mask.sum()) == kept // group:
+            return mask.repeat(group) if group > 1 else mask
+    msg = f"mask: the bytes are not a mask of {size} positions with the announced number set."
+    raise ValueError(msg)
+
+
+def _decode(way: int, parameter: int, data: bytes, kept: int, size: int) -> NDArray[np.bool_]:
+    """The mask; with another number set where the bytes are not one."""
     if way == ALL and not data and kept == size:
         return np.ones(size, np.bool_)
     mask = np.zeros(size, np.bool_)
@@ -111,8 +139,5 @@ def decode_mask(way: int, parameter: int, data: bytes, kept: int, size: int) -> 
             if positions[-1] < size:
                 mask[positions] = True
     elif way != NONE or data:
-        kept = -1
-    if int(mask.sum()) != kept:
-        msg = f"mask: the bytes are not a mask of {size} positions with the announced number set."
-        raise ValueError(msg)
+        return np.ones(kept + 1, np.bool_)
     return mask

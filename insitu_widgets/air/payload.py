@@ -5,9 +5,7 @@ cannot be read without; it travels on a reliable channel. The **body** is the we
 exposed to bit errors. Everything is little-endian; format version 1::
 
     header
-      magic 4 s "ISMD" | version u8 | 3 zero bytes
-      header length u32 | body length u64 | CRC-32 of the body u32
-      CRC-32 of the header u32 (computed with this field zero)
+      envelope with magic "ISMD": see :mod:`insitu_widgets.air.envelope`
       exit u16 (0: last) | bits u8 | keep f64 | layers u16 | scales u32
       CRC-32 of the architecture (names and shapes) u32 | root's name: u16 length, UTF-8
       one record a layer: mask's way u8, its parameter u8, weights kept u32, mask's bytes u32
@@ -28,14 +26,15 @@ from __future__ import annotations
 import struct
 import zlib
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from insitu_widgets.air import coding
+from insitu_widgets.air import coding, envelope
 from insitu_widgets.air.channel import GUARDS
+from insitu_widgets.air.envelope import PayloadError
 from insitu_widgets.errors import of_type, one_of
 from insitu_widgets.levels.depth import cut
 from insitu_widgets.levels.derive import Layer, SubModel, weights_and_rest
@@ -45,22 +44,18 @@ from insitu_widgets.roots import ARCHITECTURES, Root, skeleton
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from numpy.typing import NDArray
     from torch import nn
 
 MAGIC, VERSION = b"ISMD", 1
-_PREAMBLE = struct.Struct("<4sB3xIQII")
 _TOPOLOGY = struct.Struct("<HBdHIIH")
 _MASK = struct.Struct("<BBII")
-_RANGE = struct.Struct("<ff")
+RANGE = struct.Struct("<ff")
 _FLOATS: dict[int, np.dtype[np.float16 | np.float32]] = {
     16: np.dtype("<f2"),
     32: np.dtype("<f4"),
 }
 _LARGEST_HALF = float(np.finfo(np.float16).max)
-
-
-class PayloadError(ValueError):
-    """A packet that cannot be read; the message says what is wrong with it."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +91,7 @@ class Packet:
             "parameters": 8 * len(self.body),
         }
         if reader.recipe.bits > WIDEST_CODE:  # the guards' ranges are the floats' scales
-            ranges = 8 * _RANGE.size * len(reader.records)
+            ranges = 8 * RANGE.size * len(reader.records)
             bits["topology"] -= ranges
             bits["scales"] += ranges
         return bits
@@ -134,15 +129,30 @@ class _Record:
     high: float
 
 
-def pack(submodel: SubModel) -> Packet:
+def pack(submodel: SubModel, base: SubModel | None = None) -> Packet:
     """Put a sub-model into bytes.
+
+    Parameters
+    ----------
+    submodel
+        What the device is to have.
+    base
+        What it has already: then only what it lacks is sent, an increment (section 2.2), which
+        ``unpack(packet, base=base)`` reads. See :mod:`insitu_widgets.air.increment`.
 
     Raises
     ------
     TypeError
         If it is given something else than a sub-model.
+    NotNestedError
+        If the base is not embedded in the sub-model.
     """
     of_type("submodel", submodel, SubModel, "Cut one with derive(root, recipe).")
+    if base is not None:
+        from insitu_widgets.air import increment  # noqa: PLC0415  (it is built on this module)
+
+        of_type("base", base, SubModel, "Give the sub-model that the device has.")
+        return increment.increment(base, submodel)
     recipe = submodel.recipe
     records, masks, scales, body = [], [], [], []
     for layer in submodel.layers:
@@ -151,11 +161,10 @@ def pack(submodel: SubModel) -> Packet:
         values = layer.values.detach().numpy()
         if layer.scales is not None:
             scales.append(layer.scales.numpy().astype("<f4").tobytes())
-            body.append(coding.pack_codes(values, layer.bits))
         else:
             ends = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
-            record += _RANGE.pack(*ends)
-            body.append(values.astype(_FLOATS[layer.bits], copy=False).tobytes())
+            record += RANGE.pack(*ends)
+        body.append(to_bytes(values, layer.bits))
         records.append(record)
         masks.append(mask)
     rest = [tensor.detach().numpy().astype("<f4").tobytes() for tensor in submodel.rest.values()]
@@ -171,19 +180,11 @@ def pack(submodel: SubModel) -> Packet:
     )
     content = b"".join([topology, name, *records, *masks, *scales, *rest])
     whole_body = b"".join(body)
-    fields = (
-        MAGIC,
-        VERSION,
-        _PREAMBLE.size + len(content),
-        len(whole_body),
-        zlib.crc32(whole_body),
-    )
-    checksum = zlib.crc32(_PREAMBLE.pack(*fields, 0) + content)
-    return Packet(_PREAMBLE.pack(*fields, checksum) + content, whole_body)
+    return Packet(envelope.seal(MAGIC, VERSION, content, whole_body), whole_body)
 
 
 def unpack(
-    packet: Packet, guard: str = "none", root: Root | None = None
+    packet: Packet, guard: str = "none", root: Root | None = None, base: SubModel | None = None
 ) -> tuple[SubModel, Report]:
     """Make the sub-model of a packet, as a device does that knows only the root's architecture.
 
@@ -200,12 +201,17 @@ def unpack(
         range, so no guard changes them.
     root
         For the packet of a root that is not a shipped one: the root, for its architecture.
+    base
+        For an increment: the sub-model that the device has.
 
     Raises
     ------
     PayloadError
         For a header that is damaged, truncated, of another version or for another architecture,
         and for a body of the wrong length.
+    NotNestedError
+        For an increment to another base than this: one before it was lost, or they came out of
+        order.
     ValueError
         For a guard that does not exist.
     TypeError
@@ -213,8 +219,13 @@ def unpack(
     """
     of_type("packet", packet, Packet, "Make one with pack(submodel), or Packet(header, body).")
     one_of("guard", guard, GUARDS)
+    if base is not None:
+        from insitu_widgets.air import increment  # noqa: PLC0415  (it is built on this module)
+
+        of_type("base", base, SubModel, "Give the sub-model that the device has.")
+        return increment.grow(base, packet, guard, root)
     reader = _Reader(packet)
-    architecture = reader.architecture(root)
+    architecture = architecture_of(reader.recipe, root)
     weights, rest = weights_and_rest(architecture)
     channels = sum(weight.shape[0] for weight in weights.values())
     fits = _signature(weights, rest) == reader.signature and len(weights) == len(reader.records)
@@ -232,15 +243,12 @@ def unpack(
         raw = packet.body[body_at : body_at + _body_size(record.kept, reader.recipe.bits)]
         body_at += len(raw)
         scales = None
+        values = to_values(raw, record.kept, reader.recipe.bits)
         if reader.recipe.bits <= WIDEST_CODE:
-            codes = coding.unpack_codes(raw, record.kept, reader.recipe.bits)
-            values = torch.from_numpy(codes)
             scales = reader.floats(scale_at, shape_of.shape[0])
             scale_at += 4 * shape_of.shape[0]
         else:
-            floats = np.frombuffer(raw, _FLOATS[reader.recipe.bits]).copy()
-            values = torch.from_numpy(floats)
-            beyond, missing = _guard_(values, record, guard)
+            beyond, missing = guard_values(values, record.low, record.high, guard)
             out_of_range += beyond
             not_a_number += missing
         layers.append(Layer(name, mask, values, scales, reader.recipe.bits))
@@ -249,15 +257,57 @@ def unpack(
     return submodel, Report(guard, reader.intact, out_of_range, not_a_number)
 
 
-def _guard_(values: Tensor, record: _Record, guard: str) -> tuple[int, int]:
+def to_bytes(values: NDArray[Any], bits: int) -> bytes:
+    """Values (codes or floats) as they lie in a body."""
+    if bits <= WIDEST_CODE:
+        return coding.pack_codes(values, bits)
+    return values.astype(_FLOATS[bits], copy=False).tobytes()
+
+
+def to_values(raw: bytes, count: int, bits: int) -> Tensor:
+    """Read ``count`` values of a body back."""
+    if bits <= WIDEST_CODE:
+        return torch.from_numpy(coding.unpack_codes(raw, count, bits))
+    return torch.from_numpy(np.frombuffer(raw, _FLOATS[bits], count).copy())
+
+
+def guard_values(values: Tensor, low: float, high: float, guard: str) -> tuple[int, int]:
     """Apply a guard in place; count the values out of range and the NaN among them."""
     missing = values.isnan()
-    beyond = (values < record.low) | (values > record.high)
+    beyond = (values < low) | (values > high)
     if guard == "zero":
         values.masked_fill_(missing | beyond, 0.0)
     elif guard == "clamp":
-        values.masked_fill_(missing, 0.0).clamp_(record.low, record.high)
+        values.masked_fill_(missing, 0.0).clamp_(low, high)
     return int(beyond.sum()), int(missing.sum())
+
+
+def architecture_of(recipe: Recipe, root: Root | None) -> nn.Module:
+    """The network that a packet is for, as the receiver knows it.
+
+    Raises
+    ------
+    PayloadError
+        If the receiver does not know it.
+    """
+    if root is None:
+        if recipe.root not in ARCHITECTURES:
+            msg = (
+                f"header: this receiver does not know the architecture {recipe.root!r}. "
+                f"Give it: unpack(packet, root=…)."
+            )
+            raise PayloadError(msg)
+        root = skeleton(recipe.root)
+    elif root.name != recipe.root:
+        msg = f"header: the packet is for {recipe.root!r}, the root given is {root.name!r}."
+        raise PayloadError(msg)
+    if (recipe.exit or 1) > root.num_exits:
+        msg = (
+            f"header: the packet is for exit {recipe.exit}, this receiver's "
+            f"{root.name!r} has {root.num_exits}."
+        )
+        raise PayloadError(msg)
+    return cut(root, recipe.exit)
 
 
 def _body_size(kept: int, bits: int) -> int:
@@ -275,7 +325,7 @@ class _Reader:
 
     def __init__(self, packet: Packet) -> None:
         self._header = packet.header
-        body_checksum = self._check_envelope(packet)
+        body_checksum = envelope.check(packet.header, packet.body, MAGIC, VERSION)
         self.intact = zlib.crc32(packet.body) == body_checksum
         try:
             self._read_topology()
@@ -290,42 +340,8 @@ class _Reader:
             )
             raise PayloadError(msg)
 
-    def _check_envelope(self, packet: Packet) -> int:
-        header = packet.header
-        if len(header) < _PREAMBLE.size:
-            msg = (
-                f"header: truncated, {len(header)} bytes of at least {_PREAMBLE.size}. "
-                f"Ask for the packet again."
-            )
-            raise PayloadError(msg)
-        magic, version, length, body_length, body_checksum, checksum = _PREAMBLE.unpack_from(header)
-        if magic != MAGIC:
-            msg = f"header: not a sub-model packet, it begins with {magic!r} instead of {MAGIC!r}."
-            raise PayloadError(msg)
-        if version != VERSION:
-            msg = (
-                f"header: format version {version}, this receiver reads version {VERSION}. "
-                f"Update the one that is older."
-            )
-            raise PayloadError(msg)
-        if len(header) != length:
-            word = "truncated" if len(header) < length else "too long"
-            msg = f"header: {word}, {len(header)} bytes of {length}. Ask for the packet again."
-            raise PayloadError(msg)
-        blank = header[: _PREAMBLE.size - 4] + bytes(4)
-        if zlib.crc32(blank + header[_PREAMBLE.size :]) != checksum:
-            msg = "header: damaged, its checksum does not match. Ask for the packet again."
-            raise PayloadError(msg)
-        if len(packet.body) != body_length:
-            msg = (
-                f"body: {len(packet.body)} bytes arrived, the header announces {body_length}. "
-                f"Ask for the packet again."
-            )
-            raise PayloadError(msg)
-        return int(body_checksum)
-
     def _read_topology(self) -> None:
-        at = _PREAMBLE.size
+        at = envelope.SIZE
         exit_, bits, keep, count, scales, self.signature, length = _TOPOLOGY.unpack_from(
             self._header, at
         )
@@ -339,8 +355,8 @@ class _Reader:
             at += _MASK.size
             low, high = 0.0, 0.0
             if bits > WIDEST_CODE:
-                low, high = _RANGE.unpack_from(self._header, at)
-                at += _RANGE.size
+                low, high = RANGE.unpack_from(self._header, at)
+                at += RANGE.size
                 if bits == 16 and max(abs(low), abs(high)) > _LARGEST_HALF:
                     msg = "a layer's range is beyond half precision"
                     raise ValueError(msg)
@@ -354,29 +370,6 @@ class _Reader:
         if self.rest_bytes < 0:
             msg = "its masks and scales are longer than the header itself"
             raise ValueError(msg)
-
-    def architecture(self, root: Root | None) -> nn.Module:
-        """The network that the packet is for, as the receiver knows it."""
-        if root is None:
-            if self.recipe.root not in ARCHITECTURES:
-                msg = (
-                    f"header: this receiver does not know the architecture {self.recipe.root!r}. "
-                    f"Give it: unpack(packet, root=…)."
-                )
-                raise PayloadError(msg)
-            root = skeleton(self.recipe.root)
-        elif root.name != self.recipe.root:
-            msg = (
-                f"header: the packet is for {self.recipe.root!r}, the root given is {root.name!r}."
-            )
-            raise PayloadError(msg)
-        if (self.recipe.exit or 1) > root.num_exits:
-            msg = (
-                f"header: the packet is for exit {self.recipe.exit}, this receiver's "
-                f"{root.name!r} has {root.num_exits}."
-            )
-            raise PayloadError(msg)
-        return cut(root, self.recipe.exit)
 
     def mask(self, at: int, record: _Record, like: Tensor) -> Tensor:
         """One layer's mask, in its shape."""

@@ -67,6 +67,36 @@ def quantise(weights: Tensor, mask: Tensor, bits: int) -> tuple[Tensor, Tensor]:
     return codes.to(torch.uint8).view(weights.shape), scales
 
 
+def nested_codes(weights: Tensor, bits: int, best_at: int) -> tuple[Tensor, Tensor]:
+    """Codes whose first m bits are codes too, for every m up to ``bits``.
+
+    A mid-rise code of b bits and step s, cut after its first m bits, is one of step 2^(b - m) s.
+    The grid is the one that :func:`quantise` finds at ``best_at`` bits, drawn finer.
+
+    Parameters
+    ----------
+    weights
+        float32 ``[C, …]``.
+    bits
+        Of the whole codes, 1 … 8.
+    best_at
+        1 … ``bits``.
+
+    Returns
+    -------
+    codes : Tensor
+        uint8, same shape as ``weights``; ``codes >> (bits - m)`` has m bits.
+    steps : Tensor
+        float32 ``[C]``: each channel's step at ``best_at`` bits.
+    """
+    whole, step = quantise(weights, torch.ones_like(weights, dtype=torch.bool), best_at)
+    if best_at < bits:
+        fine = (step / 2 ** (bits - best_at)).clamp(min=_SMALLEST)
+        rows = weights.flatten(1) / fine[:, None] + (2**bits - 1) / 2
+        whole = rows.round_().clamp_(0, 2**bits - 1).to(torch.uint8).view(weights.shape)
+    return whole, step
+
+
 def reconstruct(codes: Tensor, scales: Tensor, bits: int) -> Tensor:
     """Weights that the codes stand for: float32, ``scales`` broadcast against ``codes``."""
     return (codes.float() - (2**bits - 1) / 2) * scales

@@ -19,6 +19,9 @@ from insitu_widgets.roots import Root, is_weight
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+#: The width whose steps are the grid of an all-in-one root.
+NESTED_AT = 4
+
 
 @dataclass(frozen=True, eq=False)
 class Layer:
@@ -151,10 +154,20 @@ def _same_layer(a: Layer, b: Layer) -> bool:
     )
 
 
-def derive(root: Root, recipe: Recipe) -> SubModel:
+def derive(root: Root, recipe: Recipe, importance: Mapping[str, Tensor] | None = None) -> SubModel:
     """Cut the sub-model that a recipe describes out of a root (paper, Fig. 1).
 
-    The root is never changed; at full precision the sub-model shares its memory.
+    The root is never changed; at full precision the sub-model shares its memory. An all-in-one
+    root keeps groups of weights, and its sub-models share one grid a layer, whatever is kept: the
+    codes of a smaller one are codes, or the first bits of codes, of a larger one.
+
+    Parameters
+    ----------
+    root, recipe
+        What to cut, and how.
+    importance
+        Layer name -> scores of the layer's shape; the weights with the highest are kept. ``None``
+        is the magnitude; :mod:`insitu_widgets.levels.parameter` has others.
 
     Raises
     ------
@@ -172,9 +185,41 @@ def derive(root: Root, recipe: Recipe) -> SubModel:
         )
         raise ValueError(msg)
     architecture = depth.cut(root, recipe.exit)
+    weights, _ = weights_and_rest(architecture)
+    if importance is not None:
+        masks = parameter.masks(importance, recipe.keep, weights)
+    elif root.is_nested:
+        masks = parameter.group_masks(weights, recipe.keep)
+    else:
+        masks = parameter.magnitude_masks(weights, recipe.keep)
+    return sent(architecture, recipe, masks, shared_grid=root.is_nested)
+
+
+def sent(
+    architecture: nn.Module,
+    recipe: Recipe,
+    masks: Mapping[str, Tensor],
+    *,
+    shared_grid: bool = False,
+) -> SubModel:
+    """The sub-model of a network that is already cut, and of which it is known what is kept.
+
+    Parameters
+    ----------
+    architecture
+        The network up to the recipe's exit, as :func:`insitu_widgets.levels.depth.cut` gives it.
+    recipe
+        Its bits are those that the weights are sent with.
+    masks
+        Layer name -> bool mask of the layer's shape.
+    shared_grid
+        Whether the codes are an all-in-one root's.
+    """
     weights, rest = weights_and_rest(architecture)
-    masks = parameter.magnitude_masks(weights, recipe.keep)
-    layers = tuple(_send(name, w, masks[name], recipe.bits) for name, w in weights.items())
+    layers = tuple(
+        _send(name, w, masks[name], recipe.bits, shared_grid=shared_grid)
+        for name, w in weights.items()
+    )
     return SubModel(recipe, layers, rest, architecture)
 
 
@@ -188,7 +233,11 @@ def weights_and_rest(module: nn.Module) -> tuple[dict[str, Tensor], dict[str, Te
     return weights, rest
 
 
-def _send(name: str, weights: Tensor, mask: Tensor, bits: int) -> Layer:
+def _send(name: str, weights: Tensor, mask: Tensor, bits: int, *, shared_grid: bool) -> Layer:
+    if bits <= WIDEST_CODE and shared_grid:
+        codes, steps = bit.nested_codes(weights, WIDEST_CODE, NESTED_AT)
+        steps = steps * 2.0 ** (NESTED_AT - bits)  # exact
+        return Layer(name, mask, codes[mask] >> (WIDEST_CODE - bits), steps, bits)
     if bits <= WIDEST_CODE:
         codes, scales = bit.quantise(weights, mask, bits)
         return Layer(name, mask, codes[mask], scales, bits)

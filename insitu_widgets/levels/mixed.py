@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from insitu_widgets.errors import in_range
@@ -29,7 +29,7 @@ WIDTHS = (1, 2, 3, 4, 5, 6, 7, 8)
 
 @dataclass(frozen=True)
 class LayerLoss:
-    """What quantising one layer alone costs.
+    """What quantising, or pruning, one layer alone costs.
 
     Attributes
     ----------
@@ -38,8 +38,8 @@ class LayerLoss:
     weights : int
         How many it has.
     losses : tuple[float, …]
-        For 1, 2, … 8 bits: mean Kullback-Leibler divergence of the network's answers from the
-        root's, in nat an image.
+        For 1, 2, … 8 bits, or for each share of its weights: mean Kullback-Leibler divergence of
+        the network's answers from the root's, in nat an image.
     """
 
     name: str
@@ -78,6 +78,13 @@ def answers(root: Root, images: Tensor, exit: int | None = None) -> Tensor:  # n
         return functional.log_softmax(root(images, exit), dim=1)
 
 
+def divergence(module: nn.Module, images: Tensor, expected: Tensor) -> float:
+    """How far a network's answers to images have moved from the root's (nat an image)."""
+    with torch.inference_mode():
+        moved = functional.log_softmax(module(images), dim=1)
+    return float(functional.kl_div(moved, expected, reduction="batchmean", log_target=True))
+
+
 def layer_loss(
     root: Root, layer: str, images: Tensor, expected: Tensor, quantiser: str = PER_CHANNEL
 ) -> LayerLoss:
@@ -98,11 +105,7 @@ def layer_loss(
     losses = []
     for width in WIDTHS:
         module = rebuilt(root, {layer: QUANTISERS[quantiser](weight, width).dense()})
-        with torch.inference_mode():
-            moved = functional.log_softmax(module(images), dim=1)
-        losses.append(
-            float(functional.kl_div(moved, expected, reduction="batchmean", log_target=True))
-        )
+        losses.append(divergence(module, images, expected))
     return LayerLoss(layer, weight.numel(), tuple(losses))
 
 

@@ -126,14 +126,8 @@ def nest(root: Root, bits: int = 4, best_at: int | None = None) -> Nested:
     weights, rest = tensors_of(root)
     codes, steps = {}, {}
     for name, weight in weights.items():
-        everything = torch.ones_like(weight, dtype=torch.bool)
-        whole, step = bit.quantise(weight, everything, best_at)
-        if best_at < bits:
-            fine = (step / 2 ** (bits - best_at)).clamp(min=_SMALLEST)
-            rows = weight.flatten(1) / fine[:, None] + (2**bits - 1) / 2
-            whole = rows.round_().clamp_(0, 2**bits - 1).to(torch.uint8).view(weight.shape)
-        codes[name] = whole
-        own = [_fitted(weight, whole >> (bits - m), m) for m in range(1, bits + 1)]
+        codes[name], step = bit.nested_codes(weight, bits, best_at)
+        own = [_fitted(weight, codes[name] >> (bits - m), m) for m in range(1, bits + 1)]
         own[best_at - 1] = step  # at this width it is the direct quantiser's model
         steps[name] = torch.stack(own, dim=1)
     return Nested(root.name, bits, best_at, codes, steps, rest)

@@ -2,14 +2,86 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
+from torch.func import functional_call
+from torch.nn import functional
+
+from insitu_widgets.errors import one_of
+from insitu_widgets.roots import is_weight
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from torch import Tensor
+    from torch import Tensor, nn
+
+    from insitu_widgets.data import ImageSet
+
+#: What may say how much a weight matters; the last one is the control.
+IMPORTANCES = ("magnitude", "magnitude, per layer", "first-order Taylor", "random")
+_IMAGES_A_GRADIENT = 10
+
+
+def importance(kind: str, network: nn.Module, images: ImageSet, seed: int = 0) -> dict[str, Tensor]:
+    """Score every weight of a network; :func:`masks` keeps those with the highest scores.
+
+    Parameters
+    ----------
+    kind
+        One of :data:`IMPORTANCES`. Magnitude compares weights over all layers, or within each
+        layer only, so that every layer keeps the same share. First-order Taylor is (w · ∂L/∂w)²,
+        summed over small batches: the squared change of the loss if the weight went (P. Molchanov
+        et al., CVPR 2019, eq. 8). Random is the control.
+    network
+        A root cut at an exit: images to logits.
+    images
+        With labels, for the gradients.
+    seed
+        Of the random scores.
+
+    Returns
+    -------
+    dict[str, Tensor]
+        Layer name -> float32 scores of the layer's shape.
+
+    Raises
+    ------
+    ValueError
+        For an unknown kind.
+    """
+    one_of("importance", kind, IMPORTANCES)
+    weights = {n: p.detach() for n, p in network.named_parameters() if is_weight(n, p)}
+    if kind == "first-order Taylor":
+        return _taylor(network, weights, images)
+    if kind == "random":
+        random = torch.Generator().manual_seed(seed)
+        return {name: torch.rand(w.shape, generator=random) for name, w in weights.items()}
+    magnitudes = {name: w.abs() for name, w in weights.items()}
+    return magnitudes if kind == "magnitude" else {n: _ranks(m) for n, m in magnitudes.items()}
+
+
+def _taylor(
+    network: nn.Module, weights: Mapping[str, Tensor], images: ImageSet
+) -> dict[str, Tensor]:
+    moving = {name: w.clone().requires_grad_() for name, w in weights.items()}
+    scores = {name: torch.zeros_like(w) for name, w in weights.items()}
+    for index in torch.arange(len(images)).split(_IMAGES_A_GRADIENT):
+        logits = functional_call(network, moving, (images.images[index],))
+        loss = functional.cross_entropy(logits, images.labels[index])
+        gradients = torch.autograd.grad(loss, list(moving.values()))
+        for (name, weight), gradient in zip(weights.items(), gradients, strict=True):
+            scores[name] += (weight * gradient).square()
+    return scores
+
+
+def _ranks(magnitude: Tensor) -> Tensor:
+    """Each weight's place in its layer, from above 0 to 1, the earlier first where they tie."""
+    order = magnitude.flatten().argsort(descending=True, stable=True)
+    ranks = torch.empty(order.numel())
+    ranks[order] = torch.arange(order.numel(), 0, -1) / order.numel()
+    return ranks.view(magnitude.shape)
 
 
 def magnitude_masks(weights: Mapping[str, Tensor], keep: float) -> dict[str, Tensor]:
@@ -30,17 +102,81 @@ def magnitude_masks(weights: Mapping[str, Tensor], keep: float) -> dict[str, Ten
     dict[str, Tensor]
         Layer name -> bool mask of the layer's shape.
     """
+    return masks({name: w.abs() for name, w in weights.items()}, keep, weights)
+
+
+def masks(
+    scores: Mapping[str, Tensor], keep: float, weights: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Masks of the weights with the highest scores, over all layers at once.
+
+    As :func:`magnitude_masks`, for any other importance: of the same scores, masks of a smaller
+    ``keep`` are subsets of those of a larger.
+
+    Parameters
+    ----------
+    scores
+        Layer name -> importance of each weight, finite; layers that are not in ``weights`` are
+        passed over.
+    keep
+        Fraction in (0, 1].
+    weights
+        Layer name -> weights.
+
+    Raises
+    ------
+    ValueError
+        If a layer has no scores, or scores of another shape.
+    """
+    for name, weight in weights.items():
+        shape = tuple(scores[name].shape) if name in scores else None
+        if shape != tuple(weight.shape):
+            msg = (
+                f"importance must have a score for each weight of {name}, {tuple(weight.shape)}; "
+                f"got {shape or 'none'}. Measure it on the same root and exit."
+            )
+            raise ValueError(msg)
     if keep == 1.0:
         return {name: torch.ones_like(w, dtype=torch.bool) for name, w in weights.items()}
-    magnitude = torch.cat([w.flatten() for w in weights.values()]).abs()
-    count = max(1, round(keep * magnitude.numel()))
-    threshold = _kth_largest(magnitude, count)
-    mask = magnitude > threshold
-    ties = (magnitude == threshold).nonzero().flatten()
+    everything = torch.cat([scores[name].flatten() for name in weights])
+    count = max(1, round(keep * everything.numel()))
+    threshold = _kth_largest(everything, count)
+    mask = everything > threshold
+    ties = (everything == threshold).nonzero().flatten()
     mask[ties[: count - int(mask.sum())]] = True
     parts = mask.split([w.numel() for w in weights.values()])
     return {
         name: part.view(w.shape) for (name, w), part in zip(weights.items(), parts, strict=True)
+    }
+
+
+def group_size(shape: Sequence[int]) -> int:
+    """Neighbouring weights that an all-in-one root keeps or prunes together.
+
+    A kernel of a convolution ``[C, D, h, w]``; where a kernel is one weight, up to eight of an
+    output channel. A mask then costs a bit a group instead of a bit a weight, on every channel use.
+    """
+    return math.prod(shape[2:]) if math.prod(shape[2:]) > 1 else math.gcd(shape[1], 8)
+
+
+def group_masks(weights: Mapping[str, Tensor], keep: float) -> dict[str, Tensor]:
+    """Masks of the groups with the largest root mean squares, over all layers at once.
+
+    As many whole groups as fit into ``round(keep · n)`` of the n weights are kept, at least one;
+    masks of a smaller ``keep`` are subsets of those of a larger.
+    """
+    groups = {name: w.reshape(-1, group_size(w.shape)) for name, w in weights.items()}
+    sizes = torch.cat([torch.full((len(g),), g.shape[1]) for g in groups.values()])
+    order = torch.cat([g.square().mean(1) for g in groups.values()]).argsort(
+        descending=True, stable=True
+    )
+    count = int((sizes[order].cumsum(0) <= round(keep * int(sizes.sum()))).sum())
+    kept = torch.zeros(len(sizes), dtype=torch.bool)
+    kept[order[: max(1, count)]] = True
+    parts = kept.split([len(g) for g in groups.values()])
+    return {
+        name: part[:, None].expand(-1, groups[name].shape[1]).reshape(weights[name].shape)
+        for name, part in zip(groups, parts, strict=True)
     }
 
 

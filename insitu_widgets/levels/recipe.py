@@ -13,7 +13,7 @@ from functools import total_ordering
 from numbers import Real
 from typing import Self
 
-from insitu_widgets.cards import ROOTS
+from insitu_widgets.cards import NESTED_ROOTS, ROOTS
 from insitu_widgets.errors import in_range, one_of
 
 #: Bits a parameter may be sent with: k-bit integers, half precision, single precision.
@@ -77,7 +77,7 @@ class Recipe:
                 f"weights to keep: 0.5 keeps 50 %."
             )
             raise ValueError(msg)
-        card = ROOTS.get(self.root)
+        card = ROOTS.get(self.root) or NESTED_ROOTS.get(self.root)
         if self.exit is not None:
             last = card.num_exits if card else MOST_EXITS
             wanted: int | None = in_range(f"exit of {self.root}", self.exit, 1, last)

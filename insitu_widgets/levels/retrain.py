@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -19,14 +19,14 @@ from torch.nn import functional
 from insitu_widgets.augment import augment
 from insitu_widgets.errors import in_range
 from insitu_widgets.levels import bit
-from insitu_widgets.levels.derive import weights_and_rest
+from insitu_widgets.levels.derive import SubModel, weights_and_rest
 from insitu_widgets.levels.quantised import Quantised, rebuilt
 from insitu_widgets.levels.quantisers import PER_CHANNEL, Coded
 from insitu_widgets.levels.recipe import WIDEST_CODE
 from insitu_widgets.plans import Plan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from insitu_widgets.data import ImageSet
     from insitu_widgets.roots import Root
@@ -74,6 +74,22 @@ class Hardening:
             in_range("clip", self.clip, 0.1, _MOST_CLIP, "root mean squares")
 
 
+class Pace(Protocol):
+    """How long to train, and how fast."""
+
+    @property
+    def steps(self) -> int:
+        """Batches."""
+
+    @property
+    def peak_rate(self) -> float:
+        """Adam's highest step size."""
+
+    @property
+    def batch(self) -> int:
+        """Images a step."""
+
+
 @dataclass(frozen=True, eq=False)
 class TrainingStep:
     """After one batch: its number, its loss (nat), and the network as it would be sent now."""
@@ -119,31 +135,77 @@ def retrain(root: Root, images: ImageSet, plan: Hardening, seed: int = 0) -> Ite
     weights = weights_and_rest(network)[0]
     parameters = {name: p for name, p in network.named_parameters() if name in weights}
     limits = {n: _limit(w, plan.clip) for n, w in weights.items()} if plan.clip else {}
-    optimiser = torch.optim.Adam(network.parameters(), lr=plan.peak_rate)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, plan.peak_rate, total_steps=plan.steps + 1, pct_start=0.2
-    )
-    for number in range(1, plan.steps + 1):
-        index = torch.randint(len(images), (plan.batch,), generator=random)
-        batch = augment(images.images[index], _WARPING, random)
-        with torch.inference_mode():
-            soft = functional.log_softmax(root(batch) / _TEMPERATURE, dim=1)
+
+    def loss_of(batch: Tensor, labels: Tensor) -> Tensor:
         sent = {name: _through(p, plan, random) for name, p in parameters.items()}
-        logits = functional_call(network, sent, (batch,))
-        learnt = functional.log_softmax(logits / _TEMPERATURE, dim=1)
-        loss = functional.cross_entropy(logits, images.labels[index])
-        loss = loss + _TEMPERATURE**2 * functional.kl_div(
-            learnt, soft.clone(), reduction="batchmean", log_target=True
-        )
+        return lesson(functional_call(network, sent, (batch,)), labels, soft_answers(root, batch))
+
+    for number, loss in descend(network, images, plan, loss_of, random):
+        for name, limit in limits.items():
+            weight = parameters[name].detach()
+            weight.copy_(torch.minimum(torch.maximum(weight, -limit), limit))
+        yield TrainingStep(number, loss, network, plan.bits)
+
+
+def descend(
+    network: nn.Module,
+    images: ImageSet,
+    pace: Pace,
+    loss_of: Callable[[Tensor, Tensor], Tensor],
+    random: torch.Generator,
+) -> Iterator[tuple[int, float]]:
+    """Train a network batch by batch, with Adam: the number of each step and its loss (nat).
+
+    Parameters
+    ----------
+    network
+        Its parameters are changed.
+    images
+        Training images with labels.
+    pace
+        How many steps, how large, of how many images.
+    loss_of
+        Warped images ``[N, C, H, W]`` and labels ``[N]`` to the loss.
+    random
+        Of order and warping.
+    """
+    optimiser = torch.optim.Adam(network.parameters(), lr=pace.peak_rate)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, pace.peak_rate, total_steps=pace.steps + 1, pct_start=0.2
+    )
+    for number in range(1, pace.steps + 1):
+        index = torch.randint(len(images), (pace.batch,), generator=random)
+        loss = loss_of(augment(images.images[index], _WARPING, random), images.labels[index])
         optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
         schedule.step()
-        for name, limit in limits.items():
-            weight = parameters[name].detach()
-            weight.copy_(torch.minimum(torch.maximum(weight, -limit), limit))
-        yield TrainingStep(number, float(loss.detach()), network, plan.bits)
+        yield number, float(loss.detach())
+
+
+def soft_answers(root: Root, batch: Tensor) -> Tensor:
+    """What a teacher says to images, softened: log-probabilities ``[N, classes]``."""
+    with torch.inference_mode():
+        soft = functional.log_softmax(root(batch) / _TEMPERATURE, dim=1)
+    return soft.clone()
+
+
+def lesson(logits: Tensor, labels: Tensor, soft: Tensor) -> Tensor:
+    """Cross-entropy, and the divergence from the teacher's answers (nat)."""
+    learnt = functional.log_softmax(logits / _TEMPERATURE, dim=1)
+    return functional.cross_entropy(logits, labels) + _TEMPERATURE**2 * functional.kl_div(
+        learnt, soft, reduction="batchmean", log_target=True
+    )
+
+
+def straight_through(network: nn.Module, arrived: SubModel) -> dict[str, Tensor]:
+    """The weights as they arrive, with the gradient of those of the network that are sent."""
+    parameters, through = dict(network.named_parameters()), {}
+    for layer in arrived.layers:
+        kept = parameters[layer.name] * layer.mask
+        through[layer.name] = kept + (layer.dense() - kept).detach()
+    return through
 
 
 def _limit(weight: Tensor, clip: float) -> Tensor:

@@ -14,6 +14,7 @@ from collections import Counter, OrderedDict
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Protocol
 
+from insitu_widgets.air.increment import NotNestedError
 from insitu_widgets.air.payload import Packet, pack, unpack
 from insitu_widgets.levels.derive import derive
 from insitu_widgets.roots import load_root
@@ -27,10 +28,6 @@ if TYPE_CHECKING:
     Roots = Callable[[str], Root]
 
 _DIGEST_BYTES = 16
-
-
-class NotNestedError(ValueError):
-    """A packet that cannot be made from its root's own weights."""
 
 
 class Store(Protocol):

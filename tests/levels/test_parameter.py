@@ -7,8 +7,10 @@ from hypothesis.extra.numpy import arrays
 from torch import nn
 from torch.nn.utils import prune
 
+from insitu_widgets import ImageSet, Recipe, derive
+from insitu_widgets.levels.depth import cut
 from insitu_widgets.levels.derive import weights_and_rest
-from insitu_widgets.levels.parameter import magnitude_masks
+from insitu_widgets.levels.parameter import group_masks, importance, magnitude_masks, masks
 
 keeps = st.floats(0, 1, exclude_min=True)
 # Quarters tie often, which is what the rule for ties is about.
@@ -80,3 +82,67 @@ def test_the_weights_are_left_alone():
     weights = {"a": torch.tensor([3.0, -1.0, 2.0])}
     magnitude_masks(weights, 0.4)
     assert weights["a"].tolist() == [3.0, -1.0, 2.0]
+
+
+# Other importance
+
+
+@pytest.fixture(scope="module")
+def network(roots):
+    return cut(roots["vgg-digits"])
+
+
+def test_the_magnitude_keeps_what_the_recipe_keeps(roots, network, few):
+    root = roots["vgg-digits"]
+    scores = importance("magnitude", network, few)
+    recipe = Recipe(root.name, keep=0.3, bits=4)
+    assert derive(root, recipe, scores) == derive(root, recipe)
+
+
+def test_per_layer_every_layer_keeps_its_share(network, few):
+    weights, _ = weights_and_rest(network)
+    kept = masks(importance("magnitude, per layer", network, few), 0.25, weights)
+    for name, mask in kept.items():
+        assert abs(int(mask.sum()) - 0.25 * mask.numel()) <= 1
+        assert weights[name].abs()[mask].min() >= weights[name].abs()[~mask].max()
+
+
+def test_taylor_by_hand():
+    """One linear layer, one image: the gradient of the cross-entropy is (p - y) xᵀ."""
+    layer = nn.Linear(2, 2, bias=False)
+    images = ImageSet(torch.tensor([[[[1.0, -2.0]]]]), torch.tensor([1]), ("a", "b"))
+    flat = nn.Sequential(nn.Flatten(), layer)
+    logits = flat(images.images)[0]
+    error = logits.softmax(0) - torch.tensor([0.0, 1.0])
+    by_hand = (layer.weight * error[:, None] * torch.tensor([1.0, -2.0])).square()
+    found = importance("first-order Taylor", flat, images)["1.weight"]
+    torch.testing.assert_close(found, by_hand.detach())
+
+
+def test_random_is_a_control_that_repeats(network, few):
+    first, again, other = (importance("random", network, few, seed) for seed in (1, 1, 2))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["blocks.1.0.weight"], other["blocks.1.0.weight"])
+
+
+def test_scores_of_another_shape_and_unknown_kinds_are_refused(network, few):
+    weights, _ = weights_and_rest(network)
+    with pytest.raises(ValueError, match=r"importance must have a score for each weight of head"):
+        masks({n: w for n, w in weights.items() if not n.startswith("head")}, 0.5, weights)
+    with pytest.raises(ValueError, match=r"importance must be one of magnitude, .*; got 'size'"):
+        importance("size", network, few)
+
+
+@given(keeps, keeps)
+def test_groups_nest_whole_and_keep_no_more_than_announced(a, b):
+    random = torch.Generator().manual_seed(0)
+    shapes = {"conv": (4, 3, 3, 3), "linear": (5, 24), "odd": (3, 5)}
+    weights = {n: torch.randn(shape, generator=random) for n, shape in shapes.items()}
+    small, large = (group_masks(weights, keep) for keep in sorted([a, b]))
+    assert not (flat(small) & ~flat(large)).any()
+    total = sum(w.numel() for w in weights.values())
+    assert int(flat(large).sum()) <= max(9, round(max(a, b) * total))
+    for name, size in (("conv", 9), ("linear", 8), ("odd", 1)):
+        rows = large[name].reshape(-1, size)
+        assert (rows == rows[:, :1]).all()
+    assert flat(group_masks(weights, 1.0)).all()

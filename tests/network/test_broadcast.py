@@ -39,7 +39,7 @@ def test_a_refinement_is_smaller_than_the_packet_that_it_makes(name):
 @pytest.mark.parametrize(
     ("small", "large", "why"),
     [
-        (Recipe("vgg-digits", bits=4), Recipe("vgg-digits", bits=8), "the same bits"),
+        (Recipe("vgg-digits", bits=4), Recipe("vgg-digits", bits=8), "other scales"),
         (Recipe("vgg-digits"), Recipe("resnet-digits"), "one root"),
         (Recipe("vgg-digits", keep=0.5), Recipe("vgg-digits", keep=0.2), "weights of"),
         (Recipe("vgg-digits", exit=3), Recipe("vgg-digits", exit=1), "lacks blocks"),
@@ -47,7 +47,7 @@ def test_a_refinement_is_smaller_than_the_packet_that_it_makes(name):
     ],
 )
 def test_what_is_not_nested_is_refused(small, large, why):
-    with pytest.raises(NotNestedError, match=f"smaller must be nested in larger.*{why}"):
+    with pytest.raises(NotNestedError, match=f"base must be nested in.*{why}"):
         layers([small, large])
 
 

@@ -1,0 +1,309 @@
+"""Increments: the bytes that grow a sub-model on a device into a larger one.
+
+Paper, section 2.2: "each subnet is embedded in any other one larger in size. Then differential
+parameter sets can be defined to facilitate incremental downloading over multiple channel uses". An
+increment holds the positions and values that the device lacks, the next bits of the codes that it
+has, the layers of later blocks, and a new head where the exit moves. ``pack(submodel, base)`` makes
+it, ``unpack(packet, base=base)`` applies it. Layout, little-endian::
+
+    header
+      envelope with magic "ISMI": see :mod:`insitu_widgets.air.envelope`
+      CRC-32 of the base's and of the larger one's structure, of the larger one's values: u32 each
+      exit u16 (0: last) | bits u8 | keep f64 | root's name: u16 length, UTF-8
+      a layer: new u8 (1: the base has not got it) | mask's way u8, its parameter u8
+               | values u32, mask's bytes u32
+               [16 and 32 bit only: smallest and largest new value, f32 each]
+      masks of the new weights among those not held | scales f32 of new layers
+      norms and biases that changed: one bit a tensor, then f32
+    body
+      of each layer: the next bits of the codes that are held, then the new values, as in a packet
+
+The structure is recipe, masks, scales, norms and biases: all that travels reliably. So an increment
+that is lost or comes out of order is refused, while one whose base has suffered bit errors is not.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from insitu_widgets.air import coding, envelope
+from insitu_widgets.air.envelope import PayloadError
+from insitu_widgets.air.payload import (
+    RANGE,
+    Packet,
+    Report,
+    architecture_of,
+    guard_values,
+    to_bytes,
+    to_values,
+)
+from insitu_widgets.levels.derive import Layer, SubModel, weights_and_rest
+from insitu_widgets.levels.recipe import WIDEST_CODE, Recipe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from torch import Tensor
+
+    from insitu_widgets.roots import Root
+
+MAGIC, VERSION = b"ISMI", 1
+_TOP = struct.Struct("<IIIHBdH")
+_LAYER = struct.Struct("<BBBII")
+
+
+class NotNestedError(ValueError):
+    """A sub-model that is not embedded in another, so that nothing can be left out."""
+
+
+def increment(base: SubModel, target: SubModel) -> Packet:
+    """What has to be sent to a device that holds ``base`` so that it holds ``target``.
+
+    Raises
+    ------
+    NotNestedError
+        If the base is not embedded in the target: another root, an earlier exit, weights that the
+        target lacks, or weights of another value.
+    """
+    if base.recipe.root != target.recipe.root:
+        _refuse(base, target, "both must be of one root")
+    held = {layer.name: layer for layer in base.layers}
+    records, masks, scales, body = [], [], [], []
+    for layer in target.layers:
+        before = held.pop(layer.name, None)
+        why = _difference(before, layer) if before else ""
+        if why:
+            if not layer.name.startswith("head.") or base.recipe.exit == target.recipe.exit:
+                _refuse(base, target, why)
+            before = None  # another exit has another head
+        fresh, among = layer.mask.flatten(), layer.mask.flatten()
+        if before:
+            fresh = fresh & ~before.mask.flatten()
+            among = fresh[~before.mask.flatten()]
+            if layer.bits > before.bits:
+                known = layer.values[before.mask[layer.mask]]
+                more = layer.bits - before.bits
+                body.append(coding.pack_codes((known & (2**more - 1)).numpy(), more))
+        way, parameter, mask = coding.encode_mask(among.numpy())
+        values = layer.values[fresh[layer.mask.flatten()]].detach().numpy()
+        sends = layer.scales is not None and before is None
+        record = _LAYER.pack(before is None, way, parameter, len(values), len(mask))
+        if layer.scales is None:
+            ends = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
+            record += RANGE.pack(*ends)
+        elif sends:
+            scales.append(layer.scales.numpy().astype("<f4").tobytes())
+        records.append(record)
+        masks.append(mask)
+        body.append(to_bytes(values, layer.bits))
+    if any(not name.startswith("head.") for name in held):
+        _refuse(base, target, f"the larger one lacks {', '.join(held)}")
+    changed = [not _same(base.rest.get(name), tensor) for name, tensor in target.rest.items()]
+    new = [t for t, sent in zip(target.rest.values(), changed, strict=True) if sent]
+    rest = [np.packbits(changed).tobytes(), *(t.numpy().astype("<f4").tobytes() for t in new)]
+    recipe, name = target.recipe, target.recipe.root.encode()
+    top = _TOP.pack(
+        structure(base), structure(target), _checksum(target.layers),
+        recipe.exit or 0, recipe.bits, recipe.keep, len(name),
+    )  # fmt: skip
+    content = b"".join([top, name, *records, *masks, *scales, *rest])
+    whole = b"".join(body)
+    return Packet(envelope.seal(MAGIC, VERSION, content, whole), whole)
+
+
+def grow(
+    base: SubModel, packet: Packet, guard: str = "none", root: Root | None = None
+) -> tuple[SubModel, Report]:
+    """The larger sub-model, from the base and the increment, as :func:`insitu_widgets.unpack` does.
+
+    The report's ``intact`` tells whether all values, old and new, are those that were packed.
+
+    Raises
+    ------
+    PayloadError
+        For a header that is damaged, and a body of the wrong length.
+    NotNestedError
+        If the increment is to another base.
+    """
+    envelope.check(packet.header, packet.body, MAGIC, VERSION)
+    try:
+        return _Growth(base, packet, guard).result(root)
+    except (struct.error, UnicodeDecodeError, KeyError, IndexError, RuntimeError) as error:
+        msg = f"header: its fields do not make an increment ({error}). Ask for it again."
+        raise PayloadError(msg) from error
+
+
+@dataclass(frozen=True)
+class _Record:
+    new: int
+    way: int
+    parameter: int
+    count: int
+    mask_bytes: int
+    low: float = 0.0
+    high: float = 0.0
+
+
+class _Growth:
+    """One increment while it is read: where in header and body it is, and what was found."""
+
+    def __init__(self, base: SubModel, packet: Packet, guard: str) -> None:
+        self._base, self._packet, self._guard = base, packet, guard
+        self._held = {layer.name: layer for layer in base.layers}
+        self._at, self._body_at = envelope.SIZE, 0
+        self._out_of_range = self._not_a_number = 0
+        expected, self._structure, self._values, exit_, bits, keep, length = self._read(_TOP)
+        name = self._take(length).decode()
+        self._recipe = Recipe(name, exit_ or None, keep, bits)
+        if structure(base) != expected:
+            msg = (
+                f"base must be the sub-model that this increment to {self._recipe} was made for; "
+                f"got another one ({base.recipe}): an increment before it was lost, or they came "
+                f"out of order. Ask for the one that starts from {base.recipe}."
+            )
+            raise NotNestedError(msg)
+
+    def result(self, root: Root | None) -> tuple[SubModel, Report]:
+        """Read everything."""
+        architecture = architecture_of(self._recipe, root)
+        weights, like = weights_and_rest(architecture)
+        records = [self._record() for _ in weights]
+        masks = [
+            self._mask(name, weight, record)
+            for (name, weight), record in zip(weights.items(), records, strict=True)
+        ]
+        layers = tuple(
+            self._layer(name, mask, record)
+            for name, mask, record in zip(weights, masks, records, strict=True)
+        )
+        submodel = SubModel(self._recipe, layers, self._rest(like), architecture)
+        if structure(submodel) != self._structure or self._body_at != len(self._packet.body):
+            msg = "header: it does not make what was packed. Ask for the increment again."
+            raise PayloadError(msg)
+        intact = _checksum(layers) == self._values
+        return submodel, Report(self._guard, intact, self._out_of_range, self._not_a_number)
+
+    def _take(self, count: int) -> bytes:
+        self._at += count
+        return self._packet.header[self._at - count : self._at]
+
+    def _read(self, layout: struct.Struct) -> tuple[int, ...]:
+        return layout.unpack(self._take(layout.size))
+
+    def _floats(self, count: int) -> Tensor:
+        return torch.from_numpy(np.frombuffer(self._take(4 * count), "<f4").copy())
+
+    def _record(self) -> _Record:
+        fields = self._read(_LAYER)
+        return _Record(*fields, *(self._read(RANGE) if self._recipe.bits > WIDEST_CODE else ()))
+
+    def _mask(self, name: str, like: Tensor, record: _Record) -> Tensor:
+        """Which weights of a layer are new, in its shape."""
+        free = torch.ones(like.shape, dtype=torch.bool)
+        if not record.new:
+            free = ~self._held[name].mask
+        data = self._take(record.mask_bytes)
+        args = record.way, record.parameter, data, record.count, int(free.sum())
+        try:
+            found = torch.from_numpy(coding.decode_mask(*args))
+        except ValueError as error:
+            msg = f"header: {error} Ask for the increment again."
+            raise PayloadError(msg) from error
+        return torch.zeros_like(free).masked_scatter_(free, found)
+
+    def _layer(self, name: str, fresh: Tensor, record: _Record) -> Layer:
+        bits, before = self._recipe.bits, None if record.new else self._held[name]
+        old = None
+        if before:
+            old = before.values
+            more = bits - before.bits
+            if more:
+                old = (old << more) | to_values(self._body(len(old), more), len(old), more)
+        values = to_values(self._body(record.count, bits), record.count, bits)
+        if bits > WIDEST_CODE:
+            beyond, missing = guard_values(values, record.low, record.high, self._guard)
+            self._out_of_range += beyond
+            self._not_a_number += missing
+        scales = None
+        if bits <= WIDEST_CODE:
+            known = _grid(before, bits) if before else None
+            scales = self._floats(fresh.shape[0]) if known is None else known
+        if before is None or old is None:
+            return Layer(name, fresh, values, scales, bits)
+        whole = torch.zeros(fresh.shape, dtype=values.dtype)
+        whole[before.mask], whole[fresh] = old, values
+        both = before.mask | fresh
+        return Layer(name, both, whole[both], scales, bits)
+
+    def _body(self, count: int, bits: int) -> bytes:
+        start = self._body_at
+        self._body_at += coding.packed_size(count, bits)
+        return self._packet.body[start : self._body_at]
+
+    def _rest(self, like: dict[str, Tensor]) -> dict[str, Tensor]:
+        flags = np.frombuffer(self._take(-(-len(like) // 8)), np.uint8)
+        rest = {}
+        sent = np.unpackbits(flags)[: len(like)]
+        for (name, shape), is_sent in zip(like.items(), sent, strict=True):
+            new = self._floats(shape.numel()).view(shape.shape) if is_sent else None
+            rest[name] = self._base.rest[name] if new is None else new
+        return rest
+
+
+def structure(submodel: SubModel) -> int:
+    """CRC-32 of a sub-model without its values: recipe, masks, scales, norms and biases."""
+    checksum = zlib.crc32(str(submodel.recipe).encode())
+    for layer in submodel.layers:
+        checksum = zlib.crc32(np.packbits(layer.mask.numpy()).tobytes(), checksum)
+        if layer.scales is not None:
+            checksum = zlib.crc32(layer.scales.numpy().tobytes(), checksum)
+    for tensor in submodel.rest.values():
+        checksum = zlib.crc32(tensor.detach().numpy().tobytes(), checksum)
+    return checksum
+
+
+def _checksum(layers: Iterable[Layer]) -> int:
+    checksum = 0
+    for layer in layers:
+        checksum = zlib.crc32(layer.values.detach().numpy().tobytes(), checksum)
+    return checksum
+
+
+def _difference(before: Layer, layer: Layer) -> str:
+    """Why what a device has of a layer is not all in the larger one; empty if it is."""
+    if before.mask.shape != layer.mask.shape or bool((before.mask & ~layer.mask).any()):
+        return f"the weights of {layer.name} are not all in it"
+    values, more = layer.values[before.mask[layer.mask]], layer.bits - before.bits
+    if more and (more < 0 or layer.bits > WIDEST_CODE):
+        return f"{before.bits} bit do not grow into {layer.bits}"
+    if layer.scales is not None and not _same(_grid(before, layer.bits), layer.scales):
+        return f"the weights of {layer.name} have other scales"
+    what = "the first bits of the weights of" if more else "the weights of"
+    held = values >> more if more else values
+    return "" if _same(held, before.values) else f"{what} {layer.name} differ"
+
+
+def _grid(layer: Layer, bits: int) -> Tensor | None:
+    """The scales of a layer's grid drawn for more bits: exact, a power of two."""
+    return None if layer.scales is None else layer.scales * 2.0 ** (layer.bits - bits)
+
+
+def _same(a: Tensor | None, b: Tensor | None) -> bool:
+    if a is None or b is None or a.shape != b.shape:
+        return False
+    return a.detach().numpy().tobytes() == b.detach().numpy().tobytes()
+
+
+def _refuse(base: SubModel, target: SubModel, why: str) -> None:
+    msg = (
+        f"base must be nested in the sub-model to be packed; {base.recipe} is not in "
+        f"{target.recipe}: {why}. Choose recipes that differ in exit only, or in keep at 16 or 32 "
+        f"bits, or cut both from an all-in-one root (…-nested), or pack it whole."
+    )
+    raise NotNestedError(msg)

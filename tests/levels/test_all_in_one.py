@@ -1,0 +1,80 @@
+"""All-in-one roots: trained together, nested in each other, good without re-training."""
+
+from itertools import islice, pairwise
+
+import pytest
+import torch
+
+from insitu_widgets import Recipe, accuracy, derive, load_data, load_root, pack, unpack
+from insitu_widgets.cards import NESTED_ROOTS, ROOTS
+from insitu_widgets.levels.all_in_one import AllInOne, all_in_one
+
+
+def right(model, images):
+    *_, last = accuracy(model, images, batch=400)
+    return last.accuracy
+
+
+@pytest.fixture(scope="module", params=list(NESTED_ROOTS))
+def nested(request):
+    return load_root(request.param)
+
+
+def test_the_same_seed_trains_the_same_and_the_root_stays(tiny):
+    images = load_data("digits", "train", limit=60)
+    images = type(images)(images.images, images.labels % 3, ("a", "b", "c"))
+    before = {name: tensor.clone() for name, tensor in tiny.state_dict().items()}
+    plan = AllInOne(steps=50, batch=20)
+    runs = [[s[1] for s in islice(all_in_one(tiny, images, plan, seed), 3)] for seed in (1, 1, 2)]
+    assert runs[0] == runs[1] != runs[2]
+    assert all(torch.equal(before[name], tensor) for name, tensor in tiny.state_dict().items())
+    *_, (number, _, trained) = all_in_one(tiny, images, AllInOne(steps=2, batch=20))
+    assert (number, trained.name, trained.is_nested) == (2, "tiny-nested", True)
+    assert not trained.training
+    assert torch.equal(trained.stem[1].running_var, tiny.stem[1].running_var)
+
+
+def test_a_root_is_nested_by_its_name(roots, tiny):
+    assert not any(root.is_nested for root in [*roots.values(), tiny])
+
+
+@pytest.mark.parametrize("field", ["steps", "peak_rate", "batch", "submodels", "least_keep"])
+def test_a_plan_out_of_range_names_its_field(field):
+    with pytest.raises(ValueError, match=f"{field} must be"):
+        AllInOne(**{field: 0})
+
+
+def test_every_digits_root_has_one(nested):
+    assert [name.removesuffix("-nested") for name in NESTED_ROOTS] == list(ROOTS)
+    card = NESTED_ROOTS[nested.name]
+    assert card.num_exits == nested.num_exits
+    assert Recipe(nested.name, card.num_exits) == Recipe(nested.name)
+
+
+def test_small_sub_models_beat_one_shot_pruning_and_the_full_one_holds(nested, roots, digits):
+    plain = roots[nested.name.removesuffix("-nested")]
+    for keep, least in ((0.2, 0.01), (0.1, 0.1)):
+        ours, shot = (right(derive(r, Recipe(r.name, keep=keep)), digits) for r in (nested, plain))
+        assert ours >= shot + least, keep
+        assert ours >= 0.95
+    assert right(nested, digits) >= right(plain, digits) - 0.01
+
+
+def test_half_precision_is_its_own(nested):
+    half, full = (derive(nested, Recipe(nested.name, bits=bits)) for bits in (16, 32))
+    for a, b in zip(half.layers, full.layers, strict=True):
+        assert torch.equal(a.values.float(), b.values)
+
+
+@pytest.mark.parametrize("bits", [4, 8, 16, 32])
+def test_over_several_channel_uses_at_most_five_per_cent_more(nested, bits):
+    recipes = [Recipe(nested.name, keep=keep, bits=bits) for keep in (0.1, 0.2, 0.5, 1.0)]
+    submodels = [derive(nested, recipe) for recipe in recipes]
+    held, _ = unpack(pack(submodels[0]))
+    sent = pack(submodels[0]).num_bits
+    for old, new in pairwise(submodels):
+        part = pack(new, base=old)
+        held, _ = unpack(part, base=held)
+        sent += part.num_bits
+        assert held == new
+    assert sent <= 1.05 * pack(submodels[-1]).num_bits
