@@ -132,13 +132,19 @@ def check(challenge: Challenge, recipe: Recipe, guard: str) -> Verdict:
         If the recipe is of no shipped root.
     """
     from insitu_widgets.data import load_data  # noqa: PLC0415
-    from insitu_widgets.network.sweep import measure  # noqa: PLC0415
+    from insitu_widgets.network.sweep import sweep  # noqa: PLC0415
 
     one_of("root", recipe.root, ROOTS)
     here = challenge.situation
     images = load_data(ROOTS[recipe.root].data)
-    channels = ((here.bit_error_rate,), (guard,), tuple(range(DRAWS)))
-    (row,) = measure(recipe, images, None, channels)
+    (row,) = sweep(
+        [recipe],
+        images,
+        bit_error_rates=(here.bit_error_rate,),
+        guards=(guard,),
+        seeds=range(DRAWS),
+        progress=False,
+    ).rows
     return Verdict(row, tuple(_faults(challenge, row)))
 
 

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from insitu_widgets.air.channel import GUARDS, MOST_DELAY_S, Link, transmit
-from insitu_widgets.air.payload import Packet, PayloadError, unpack
+from insitu_widgets.air.envelope import PayloadError
+from insitu_widgets.air.payload import Packet, unpack
 from insitu_widgets.data import ImageSet
 from insitu_widgets.errors import in_range, of_type, one_of
 from insitu_widgets.levels.confidence import confidence
