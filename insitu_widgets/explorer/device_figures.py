@@ -141,7 +141,7 @@ def sureness(shares: Mapping[str, Sequence[float]], edges: Sequence[float]) -> S
     }
 
 
-def detected(found: Mapping[str, tuple[Sequence[int], int]], most: int, within: float) -> Spec:
+def detected(found: Mapping[str, tuple[Sequence[int], int]], within: float) -> Spec:
     """Share of the changes that are detected within so many frames.
 
     ``found`` holds, by context, ascending delays and the number of changes; ``within`` is the
@@ -155,7 +155,7 @@ def detected(found: Mapping[str, tuple[Sequence[int], int]], most: int, within: 
     return {
         "data": data,
         "layout": _layout(
-            {"title": _title("Frames after the change"), "range": [0, most]},
+            {"title": _title("Frames after the change"), "rangemode": "tozero"},
             {"title": _title("Detected (%)"), "range": [0, 103]},
             shapes=[
                 {
@@ -213,10 +213,11 @@ def met(
             ],
             annotations=[
                 {
-                    "text": words, "textangle": -90, "x": x, "xanchor": "left", "yref": "paper",
-                    "y": 0.05, "yanchor": "bottom", "showarrow": False, "font": {"size": 12},
+                    "text": words, "textangle": -90, "x": x, "yref": "paper",
+                    "xanchor": "left" if number else "right", "y": 0.05, "yanchor": "bottom",
+                    "showarrow": False, "font": {"size": 12},
                 }
-                for words, x in marks
+                for number, (words, x) in enumerate(marks)
             ],
         ),
     }  # fmt: skip

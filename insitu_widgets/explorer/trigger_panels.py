@@ -138,7 +138,7 @@ def _delays(found: Mapping[str, Delays], said: str) -> Chart:
         place: (each.frames.tolist(), len(each.frames) + each.missed)
         for place, each in found.items()
     }
-    spec = figures.detected(curves, _MOST_FRAMES, _STATED)
+    spec = figures.detected(curves, _STATED)
     return Chart("How soon a change is detected", text, spec)
 
 
@@ -164,7 +164,7 @@ def _live(log: Log, frames: ImageSet, watch: Watch, said: str, share: float) -> 
     marks += [("alarm", float(alarm.frame)) for alarm in watch.alarms]
     swapped = next((answer.frame for answer in log.answers if answer.model > 0), None)
     if swapped is not None:
-        marks.append((f"model for {watch.models[1]} images", float(swapped)))
+        marks.append((f"model for {watch.models[1]}", float(swapped)))
     spec = figures.met(
         [answer.frame for answer in log.answers][_LATEST - 1 :],
         _latest([answer.confidence for answer in log.answers]),

@@ -116,7 +116,7 @@ def test_a_change_is_detected_and_met():
     assert list(runner.pictures[0].charts) == ["sure"], "something is shown at once"
     assert "Calibrated on 399 images" in panel.words.value
     marks = [note["text"] for note in panel.charts.charts["live"]["spec"]["layout"]["annotations"]]
-    assert marks == ["change", "alarm", "model for inverted images"]
+    assert marks == ["change", "alarm", "model for inverted"]
     for curve in panel.charts.charts["delays"]["spec"]["data"]:
         assert curve["y"] == sorted(curve["y"])
         assert curve["y"][-1] <= 100
