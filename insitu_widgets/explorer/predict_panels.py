@@ -36,7 +36,7 @@ def day_panel() -> Panel:
                 lambda size: quantity(size, "B"),
             ),
             "least_probability": slider(
-                "Fetch what is as likely as", _THRESHOLDS, 0.25, lambda p: percent(p, 0)
+                "Least likelihood", _THRESHOLDS, 0.25, lambda p: percent(p, 0)
             ),
             "seed": number("Seed of the days", 0, 999, 0),
         },
@@ -117,7 +117,7 @@ def analytics_panel() -> Panel:
         "shift. Simulated: which device meets which of these images when.",
         {
             "shift": choice(
-                "The users' images are",
+                "Users' images are",
                 [
                     ("like the catalogue's", "none"),
                     *((s, s) for s in ("noisy", "rotated", "blurred")),
@@ -134,7 +134,7 @@ def analytics_panel() -> Panel:
                 lambda size: quantity(size, "B"),
             ),
             "trust": slider(
-                "Trust in the catalogue",
+                "Trust in catalogue",
                 (1.0, 5.0, 20.0, 100.0, 500.0),
                 20.0,
                 lambda images: f"{images:.0f} images' worth",
