@@ -151,7 +151,7 @@ def measured(x: float, estimate: Estimate) -> Spec:
     bar = f"M0,{low:.3f}L0,{high:.3f}M-5,{low:.3f}L5,{low:.3f}M-5,{high:.3f}L5,{high:.3f}"
     diamond = f"M-5,{at:.3f}L0,{at + 2.7:.3f}L5,{at:.3f}L0,{at - 2.7:.3f}Z"
     return {
-        "type": "path", "name": "measured", "path": bar + diamond, "xanchor": x,
+        "type": "path", "name": "measured", "path": bar + diamond, "xanchor": x, "yanchor": at,
         "xsizemode": "pixel", "fillcolor": RED, "line": {"width": 2, "color": RED},
     }  # fmt: skip
 
