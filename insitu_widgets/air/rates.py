@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from insitu_widgets.errors import in_range, one_of
 
@@ -59,20 +60,41 @@ def parameter_counts(counting: str = "paper") -> dict[str, int]:
     }
 
 
+#: Classifiers of torchvision of several sizes, to begin with.
+SUGGESTED = ("mobilenet_v3_small", "efficientnet_b0", "convnext_tiny", "swin_b", "vit_h_14")
+
+
+def largest_fraction(
+    num_parameters: float, rate_bps: float, latency_s: float, bits: int = 32
+) -> float:
+    """The largest share of a model that a link brings within the latency; at most 1."""
+    in_range("rate_bps", rate_bps, 0.0, 1e18, "bit/s")
+    return min(1.0, rate_bps / required_rate_bps(num_parameters, 1.0, latency_s, bits))
+
+
 def torchvision_parameters(name: str) -> int:
     """Count the parameters of one of torchvision's classifiers, on the meta device (no memory).
 
     Raises
     ------
     ValueError
-        If torchvision has no classifier of that name.
+        If torchvision has no classifier of that name, with the names that come near.
     """
     import torch  # noqa: PLC0415  (this module belongs to the cheap tier)
-    from torchvision.models import get_model, list_models  # noqa: PLC0415
 
     from insitu_widgets import roots  # noqa: F401, PLC0415  (makes torchvision importable)
 
-    one_of("name", name, list_models())
+    import torchvision.models  # isort: skip  # noqa: PLC0415
+    from torchvision.models import get_model, list_models  # isort: skip  # noqa: PLC0415
+
+    known = list_models(module=torchvision.models)
+    if name not in known:
+        near = get_close_matches(str(name).lower().replace("-", "_"), known, 4, 0.4)
+        msg = (
+            f"name must be one of torchvision's {len(known)} classifiers; got {name!r}. Try "
+            f"{', '.join(near or SUGGESTED)}, or another of torchvision.models.list_models()."
+        )
+        raise ValueError(msg)
     with torch.device("meta"):
         model = get_model(name)
     return sum(parameter.numel() for parameter in model.parameters())

@@ -14,11 +14,20 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from insitu_widgets.air.rates import parameter_counts
+from insitu_widgets.air.rates import (
+    REFERENCE_RATES,
+    SUGGESTED,
+    largest_fraction,
+    parameter_counts,
+    required_rate_bps,
+    torchvision_parameters,
+)
 from insitu_widgets.explorer import figures
 from insitu_widgets.explorer.charts import Charts, widget_thread
 from insitu_widgets.explorer.controls import say, stops
+from insitu_widgets.explorer.depth_words import _table
 from insitu_widgets.explorer.runner import Inline, Latest
+from insitu_widgets.units import percent, quantity
 
 _STYLE = {"description_width": "150px"}
 _WIDE = {"width": "440px"}
@@ -191,19 +200,55 @@ def number(label: str, low: int, high: int, value: int) -> widgets.BoundedIntTex
 
 
 def rates_panel() -> Panel:
-    """Fig. 4 with its sliders: latency and counting (the paper's rounded counts, or exact ones)."""
+    """Fig. 4 with its sliders: latency, counting, reference lines, and a model of your own."""
     latency = slider("Latency", stops("latency_s"), 1.0, lambda value: say("latency_s", value))
     latency.continuous_update = True  # arithmetic keeps up with the hand
     counting = choice("Parameters", [("the paper's counts", "paper"), ("exact counts", "exact")])
+    names = [line.name for line in REFERENCE_RATES]
+    lines = widgets.SelectMultiple(
+        description="Reference rates",
+        options=names,
+        value=names,
+        rows=len(names),
+        layout=_WIDE,
+        style=_STYLE,
+    )
+    mine = widgets.Combobox(
+        description="Your own model",
+        placeholder="a name of torchvision's",
+        options=SUGGESTED,
+        continuous_update=False,
+        layout=_WIDE,
+        style=_STYLE,
+    )
     return Panel(
         "Rate that large models would need",
         "Computed: parameters × 32 bit × fraction ÷ latency. Nothing here is measured.",
-        {"latency_s": latency, "counting": counting},
+        {"latency_s": latency, "counting": counting, "lines": lines, "mine": mine},
         _rates,
     )
 
 
-def _rates(latency_s: float, counting: str) -> Iterator[Picture]:
-    spec = figures.required_rates(latency_s, None, parameter_counts(counting))
-    text = f"Required rate within {say('latency_s', latency_s)}."
-    yield Picture({"rates": Chart("Required rate against sub-model size", text, spec)})
+def _rates(latency_s: float, counting: str, lines: Sequence[str], mine: str) -> Iterator[Picture]:
+    name = mine.strip()
+    own = {name: torchvision_parameters(name)} if name else {}
+    counts = parameter_counts(counting) | own
+    spec = figures.required_rates(latency_s, None, counts)
+    hidden = {line.rate_bps for line in REFERENCE_RATES if line.name not in lines}
+    layout = spec["layout"]
+    layout["shapes"] = [shape for shape in layout["shapes"] if shape.get("y0") not in hidden]
+    layout["annotations"] = [note for note in layout["annotations"] if note["text"] in lines]
+    shown = [line for line in REFERENCE_RATES if line.name in lines]
+    rows = [
+        (
+            f"{model} ({count / 1e6:,.1f} M)",
+            quantity(required_rate_bps(count, 1.0, latency_s), "bit/s"),
+            *(percent(largest_fraction(count, line.rate_bps, latency_s)) for line in shown),
+        )
+        for model, count in counts.items()
+    ]
+    heads = ["largest share that fits", "the whole needs", *(line.name for line in shown)]
+    said = "; ".join(f"{row[0]}: {row[1]}" for row in rows)
+    text = f"Rate required by the whole model within {say('latency_s', latency_s)}: {said}."
+    chart = Chart("Required rate against sub-model size", text, spec)
+    yield Picture({"rates": chart}, _table(heads, rows))

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import TextIO
 
+    from insitu_widgets.network.sweep import Job
+
 
 @dataclass(frozen=True)
 class Measurement:
@@ -186,12 +188,10 @@ class Table:
         self.notes = tuple(dict.fromkeys((*self.notes, *notes)))
         self._write()
 
-    def missing(
-        self, recipes: Sequence[Recipe], bit_error_rate: float, guard: str, wanted: tuple[int, int]
-    ) -> tuple[Recipe, ...]:
-        """Recipes without a row of at least so many images and seeds."""
-        images, seeds = wanted[0], wanted[1] if bit_error_rate else 1
-        held = {recipe: self._rows.get((recipe, bit_error_rate, guard)) for recipe in recipes}
+    def missing(self, job: Job, images: int) -> tuple[Recipe, ...]:
+        """A job's recipes without a row of at least so many images, and as many seeds as it has."""
+        seeds = len(job.seeds) if job.bit_error_rate else 1
+        held = {r: self._rows.get((r, job.bit_error_rate, job.guard)) for r in job.recipes}
         return tuple(
             recipe
             for recipe, row in held.items()

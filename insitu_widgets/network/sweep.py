@@ -6,7 +6,7 @@ import argparse
 import hashlib
 import platform
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -121,9 +121,9 @@ def sweep(
     wanted = list(dict.fromkeys(recipes))
     table = Table(path)
     jobs = [
-        Job(left, rate, guard, channels[2], bfloat16)
-        for rate, guard, group in _order(wanted, channels)
-        if (left := table.missing(group, rate, guard, (len(images), len(channels[2]))))
+        replace(job, recipes=left, bfloat16=bfloat16)
+        for job in jobs_of(wanted, channels)
+        if (left := table.missing(job, len(images)))
     ]
     work = _on_dask(client, jobs, images, root) if client else _in_line(jobs, images, root)
     rows = sum(len(job.recipes) for job in jobs)
@@ -140,10 +140,8 @@ def sweep(
 Channels = tuple[tuple[float, ...], tuple[str, ...], tuple[int, ...]]
 
 
-def _order(
-    recipes: Sequence[Recipe], channels: Channels
-) -> Iterator[tuple[float, str, tuple[Recipe, ...]]]:
-    """Bit-error rate, guard and recipes, in the order in which they are measured.
+def jobs_of(recipes: Sequence[Recipe], channels: Channels) -> Iterator[Job]:
+    """What is measured, in its order: bit-error rates, then recipes, then guards.
 
     Without errors, and on codes, no guard acts.
     """
@@ -152,12 +150,12 @@ def _order(
         # Masks are global over a sub-model: pruned exits differ in the blocks that they share.
         key: object = (recipe.root, recipe.bits) if recipe.keep == 1.0 else recipe
         groups.setdefault(key, []).append(recipe)
-    bit_error_rates, guards, _ = channels
+    bit_error_rates, guards, seeds = channels
     for rate in dict.fromkeys(bit_error_rates):
         for group in groups.values():
             acts = rate > 0 and group[0].bits > WIDEST_CODE
             for guard in dict.fromkeys(guards) if acts else ("none",):
-                yield rate, guard, tuple(sorted(group))
+                yield Job(tuple(sorted(group)), rate, guard, seeds)
 
 
 def measure(job: Job, images: ImageSet, root: Root | None = None) -> list[Measurement]:

@@ -3,7 +3,12 @@ import math
 import pytest
 
 from insitu_widgets import LARGE_MODELS, REFERENCE_RATES, required_rate_bps
-from insitu_widgets.air.rates import parameter_counts, torchvision_parameters
+from insitu_widgets.air.rates import (
+    SUGGESTED,
+    largest_fraction,
+    parameter_counts,
+    torchvision_parameters,
+)
 
 PAPER = {model.name: model.paper_parameters for model in LARGE_MODELS}
 
@@ -74,9 +79,36 @@ def test_the_counts_by_name():
         parameter_counts("rounded")
 
 
-def test_a_classifier_that_torchvision_lacks_is_refused():
-    with pytest.raises(ValueError, match=r"name must be one of .+resnet50.+; got 'resnet51'"):
-        torchvision_parameters("resnet51")
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [("resnet51", "resnet50"), ("ViT-B-16", "vit_b_16"), ("", "mobilenet_v3_small"),
+     ("fcn_resnet50", "resnet50")],
+)  # fmt: skip
+def test_a_classifier_that_torchvision_lacks_is_refused_with_those_that_come_near(name, near):
+    with pytest.raises(ValueError, match=rf"^name must be one of .+; got '{name}'\. Try .*{near}"):
+        torchvision_parameters(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "count"), [("mobilenet_v3_small", 2_542_856), ("swin_b", 87_768_224)]
+)
+def test_a_classifier_by_its_name(name, count):
+    """The counts of torchvision's own documentation."""
+    assert torchvision_parameters(name) == count
+
+
+def test_every_suggestion_is_one():
+    for name in SUGGESTED:
+        assert torchvision_parameters(name) > 1e6
+
+
+def test_the_largest_share_needs_the_whole_rate_or_is_everything():
+    assert largest_fraction(PAPER["ResNet-50"], 1e9, 0.2) == pytest.approx(0.2717, abs=1e-4)
+    assert largest_fraction(PAPER["ResNet-50"], 1e12, 0.2) == 1.0
+    share = largest_fraction(PAPER["VGG-16"], 1e9, 1.0)
+    assert required_rate_bps(PAPER["VGG-16"], share, 1.0) == pytest.approx(1e9)
+    with pytest.raises(ValueError, match="rate_bps must be a number from 0 to"):
+        largest_fraction(1e6, -1.0, 1.0)
 
 
 def test_every_reference_line_says_where_it_is_written():

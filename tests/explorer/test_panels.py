@@ -1,5 +1,6 @@
 """Panels without a browser: controls in front of a stream of pictures."""
 
+import plotly.graph_objects as go
 import pytest
 
 from insitu_widgets.explorer.panels import (
@@ -107,6 +108,43 @@ def test_a_slider_says_its_values_with_their_units():
     control = slider("Rate", [1.0, 2.0], 2.0, lambda value: f"{value:g} bit/s")
     assert control.options == (("1 bit/s", 1.0), ("2 bit/s", 2.0))
     assert control.label == "2 bit/s"
+
+
+def rates_chart(panel):
+    chart = panel.charts.charts["rates"]
+    go.Figure(chart["spec"])
+    return chart
+
+
+def test_the_rates_panel_shows_the_lines_that_are_chosen():
+    shown = rates_panel()
+    notes = lambda: [n["text"] for n in rates_chart(shown)["spec"]["layout"]["annotations"]]  # noqa: E731
+    assert len(notes()) == 5
+    before = len(rates_chart(shown)["spec"]["layout"]["shapes"])
+    shown.controls["lines"].value = ("5G user", "6G peak")
+    assert notes() == ["5G user", "6G peak"]
+    assert len(rates_chart(shown)["spec"]["layout"]["shapes"]) == before - 3
+    assert "<th>6G user</th>" not in shown.words.value
+
+
+def test_the_rates_panel_says_what_fits():
+    """Paper, section 4: ResNet compressed to about 30 % is what a video call allows."""
+    shown = rates_panel()
+    shown.controls["latency_s"].value = 0.2
+    assert "27.2 %" in shown.words.value
+    assert "3.68 Gbit/s" in shown.words.value
+
+
+def test_the_rates_panel_takes_a_model_by_its_name():
+    shown = rates_panel()
+    shown.controls["mine"].value = "mobilenet_v3_small"
+    assert "mobilenet_v3_small (2.5 M)" in shown.words.value
+    assert rates_chart(shown)["spec"]["data"][3]["y"][-1] == 2_542_856 * 32
+    shown.controls["mine"].value = "mobilenet_v4"
+    assert "Try mobilenet_v" in shown.charts.errors["rates"]
+    shown.controls["mine"].value = ""
+    assert shown.charts.errors == {}
+    assert "mobilenet" not in shown.words.value
 
 
 def test_the_rates_panel_changes_the_counts():

@@ -109,13 +109,14 @@ def test_exits_that_keep_all_weights_go_in_one_pass_and_nothing_changes(few, mon
 
 def test_pruned_exits_share_no_pass(few):
     """Their masks are global over each sub-model."""
-    jobs = list(sweeping._order([Recipe(NAME, e, 0.5) for e in (1, 2)], ((0.0,), ("none",), (0,))))
-    assert [group for _, _, group in jobs] == [(Recipe(NAME, 1, 0.5),), (Recipe(NAME, 2, 0.5),)]
+    pruned = [Recipe(NAME, exit_, 0.5) for exit_ in (1, 2)]
+    jobs = sweeping.jobs_of(pruned, ((0.0,), ("none",), (0,)))
+    assert [job.recipes for job in jobs] == [(Recipe(NAME, 1, 0.5),), (Recipe(NAME, 2, 0.5),)]
 
 
 def test_all_recipes_come_before_the_next_rate():
-    order = list(sweeping._order(RECIPES, ((0.0, 1e-2, 1e-3), ("none", "zero"), (0,))))
-    rates = [rate for rate, _, _ in order]
+    jobs = sweeping.jobs_of(RECIPES, ((0.0, 1e-2, 1e-3), ("none", "zero"), (0,)))
+    rates = [job.bit_error_rate for job in jobs]
     assert list(dict.fromkeys(rates)) == [0.0, 1e-2, 1e-3]
     assert rates == sorted(rates, key=[0.0, 1e-2, 1e-3].index)
 
