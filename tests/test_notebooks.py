@@ -46,7 +46,11 @@ def cells_of(path):
 
 
 def code_cells(path):
-    return [cell for cell in cells_of(path) if cell.cell_type == "code"]
+    return code_cells_of(nbformat.read(path, as_version=4))
+
+
+def code_cells_of(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
 def prose(path):
@@ -176,3 +180,5 @@ def test_it_runs(path):
     notebook = nbformat.read(path, as_version=4)
     resources = {"metadata": {"path": str(path.parent)}}
     NotebookClient(notebook, timeout=120, kernel_name="python3", resources=resources).execute()
+    for cell in code_cells_of(notebook):  # what fails while it is displayed does not stop a cell
+        assert "Traceback" not in str(cell.outputs)

@@ -70,7 +70,7 @@ function makeCard(name) {
   card.innerHTML = `
     <figcaption><span class="insitu-title"></span><span class="insitu-badge" role="status"></span>
       <button class="insitu-png" title="Download plot as a PNG" hidden>PNG</button></figcaption>
-    <div class="insitu-plot" role="img"></div>
+    <div class="insitu-plot" role="group"></div>
     <p class="insitu-error" role="alert"></p>`;
   return card;
 }
@@ -132,6 +132,7 @@ function render({ model, el }) {
       draw(name);
     }
     if (waiting.size) frame = requestAnimationFrame(drawWaiting);
+    nameSliders();
   }
 
   function schedule(everything) {
@@ -223,6 +224,7 @@ function render({ model, el }) {
   };
   model.on("msg:custom", listen);
   const pulse = setInterval(() => {
+    nameSliders(); // sliders that have come since
     const silent = Date.now() - heard > PATIENCE_MS;
     banner.textContent = silent ? "The kernel does not answer: what you see may be out of date. Reload the page." : "";
     try {

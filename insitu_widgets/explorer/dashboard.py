@@ -81,9 +81,10 @@ class _Page:
         self._strip = widgets.HTML().add_class("insitu-images")
         self._links = widgets.HTML().add_class("insitu-links")
         theme = widgets.Dropdown(
-            options=[("theme: auto", "auto"), ("light", "light"), ("dark", "dark")],
+            description="Theme",
+            options=["auto", "light", "dark"],
             layout={"width": "116px"},
-            style={"description_width": "0px"},
+            style={"description_width": "44px"},
             tooltip="Theme",
         ).add_class("insitu-theme")
         theme.observe(lambda change: self._charts.set_trait("theme", change["new"]), "value")

@@ -121,7 +121,7 @@ class PredictFirst(widgets.VBox):
         else:
             signs += [(view.bar, ["value"]), (view.stop, ["disabled"])]
         for owner, traits in signs:
-            owner.observe(lambda _: self._post(self._compare), traits)
+            owner.observe(lambda _: self._post(self._weigh), traits)
 
     @property
     def value(self) -> Value | None:
@@ -153,7 +153,7 @@ class PredictFirst(widgets.VBox):
             for name, value in settings.items():
                 self.view.controls[name].value = value
             self.view.run()
-        self._compare()
+        self._weigh()
 
     def _complete(self) -> bool:
         """Whether the panel shows a complete measurement at the question's settings."""
@@ -166,7 +166,7 @@ class PredictFirst(widgets.VBox):
         asked = all(self.view.controls[name].value == value for name, value in settings.items())
         return asked and not self.view.running and not self.view.charts.stale
 
-    def _compare(self) -> None:
+    def _weigh(self) -> None:
         """Put the measurement beside the prediction, once it is complete and drawn."""
         if self._complete():
             self._post(self._record)  # whatever is still to be drawn of it has been asked for

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import ipywidgets as widgets
 import plotly.graph_objects as go
 import pytest
 
@@ -10,7 +11,7 @@ from insitu_widgets.explorer.answers import Answers
 from insitu_widgets.explorer.bits_panels import quantisers_panel
 from insitu_widgets.explorer.depth_panels import split_panel
 from insitu_widgets.explorer.panels import Chart, Panel, Picture, choice, slider
-from insitu_widgets.explorer.predict_first import CURVE, predict_first
+from insitu_widgets.explorer.predict_first import CURVE, PredictFirst, predict_first
 from insitu_widgets.explorer.questions import QUESTIONS, Question, height, heights
 from insitu_widgets.explorer.roots_panels import roots_panel
 from insitu_widgets.explorer.runner import Inline
@@ -96,6 +97,13 @@ def test_a_failure_is_no_measurement():
     runner.on_end(ValueError("it broke"))
     assert answers.sheet.predictions[0].measured is None
     assert shown.view.charts.errors
+
+
+def test_it_shadows_nothing_of_the_widget_that_it_is():
+    mine = {name for name, value in vars(PredictFirst).items() if callable(value)}
+    theirs = {name for name in dir(widgets.VBox) if not name.startswith("__")}
+    assert mine & theirs == set()
+    assert "PredictFirst" in repr(predict_first(panel(), ASKED))  # Voilà makes one
 
 
 def test_what_has_been_answered_is_not_asked_again():
