@@ -11,7 +11,18 @@ import time
 import traceback
 from pathlib import Path
 
-from benchmarks import classroom, loads, memory, opening, packet, quantisers, rush, slider, split
+from benchmarks import (
+    binder,
+    classroom,
+    loads,
+    memory,
+    opening,
+    packet,
+    quantisers,
+    rush,
+    slider,
+    split,
+)
 from benchmarks.table import Row, as_markdown, as_text, machine
 from tests.browser import chromium
 
@@ -26,8 +37,9 @@ BENCHMARKS = {
     "rush": rush.run,
     "loads": loads.run,
     "classroom": classroom.run,
+    "binder": binder.run,
 }
-BY_NAME_ONLY = {"classroom"}  # it takes a quarter of an hour
+BY_NAME_ONLY = {"classroom", "binder"}  # the class takes a quarter of an hour
 WITHOUT_BROWSER = {"packet", "split", "quantisers", "loads"}
 LEGEND = "Durations are median / 95th percentile / maximum (number of samples)."
 

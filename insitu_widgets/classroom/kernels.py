@@ -57,7 +57,7 @@ class ClassConnection(ZMQChannelsWebsocketConnection):
     """A page's connection to its kernel; what the page is not shown is written to the log."""
 
     def _on_error(self, channel: str, msg: dict[str, Any], msg_list: list[Any]) -> None:
-        """Log an exception and hide it; jupyter_server 2.21 looks for its words in another class."""
+        """Log an exception and hide it, where jupyter_server 2.21 itself raises one."""
         if channel != "iopub":
             return
         header = self.get_part("header", msg["header"], msg_list)
