@@ -11,7 +11,18 @@ import time
 import traceback
 from pathlib import Path
 
-from benchmarks import loads, memory, opening, packet, quantisers, rush, slider, split
+from benchmarks import (
+    binder,
+    classroom,
+    loads,
+    memory,
+    opening,
+    packet,
+    quantisers,
+    rush,
+    slider,
+    split,
+)
 from benchmarks.table import Row, as_markdown, as_text, machine
 from tests.browser import chromium
 
@@ -25,7 +36,10 @@ BENCHMARKS = {
     "memory": memory.run,
     "rush": rush.run,
     "loads": loads.run,
+    "classroom": classroom.run,
+    "binder": binder.run,
 }
+BY_NAME_ONLY = {"classroom", "binder"}  # the class takes a quarter of an hour
 WITHOUT_BROWSER = {"packet", "split", "quantisers", "loads"}
 LEGEND = "Durations are median / 95th percentile / maximum (number of samples)."
 
@@ -34,7 +48,7 @@ def main() -> None:
     """Run the chosen benchmarks."""
     options = _parser().parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` ends Voilà, too
-    names = options.names or list(BENCHMARKS)
+    names = options.names or [name for name in BENCHMARKS if name not in BY_NAME_ONLY]
     facts = machine()
     print("\n".join(facts), end="\n\n", flush=True)
     if chromium.find_chromium() is None and not WITHOUT_BROWSER.issuperset(names):

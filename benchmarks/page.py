@@ -26,6 +26,13 @@ COMPLETE = """() => {
   return tile && !tile.querySelector("progress") && !document.querySelector(".insitu-stale")
     && document.body.dataset.insituReady === "yes";
 }"""
+#: Complete, under one address, for half a second.
+SETTLED = f"""() => {{
+  const complete = ({COMPLETE})();
+  if (!complete || window.probeSeen !== location.search) window.probeSince = Date.now();
+  window.probeSeen = location.search;
+  return complete && Date.now() - window.probeSince > 500;
+}}"""
 
 
 class Server:
@@ -154,15 +161,7 @@ def open_page(page: Page, server: Server, situation: Situation | None = None) ->
 
 def settle(page: Page) -> None:
     """Wait until the page has been complete, under one address, for half a second."""
-    page.wait_for_function(
-        f"""() => {{
-          const complete = ({COMPLETE})();
-          if (!complete || window.probeSeen !== location.search) window.probeSince = Date.now();
-          window.probeSeen = location.search;
-          return complete && Date.now() - window.probeSince > 500;
-        }}""",
-        polling=50,
-    )
+    page.wait_for_function(SETTLED, polling=50)
 
 
 def press(page: Page, control: str, key: str) -> None:

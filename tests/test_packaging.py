@@ -106,11 +106,29 @@ def sentences(done):
 # Versions
 
 
-def test_conda_and_binder_ask_for_the_same_packages():
+def test_binder_starts_from_the_python_that_conda_has_and_nothing_else():
     ours, pip = conda_dependencies("environment.yml")
     binders, binders_pip = conda_dependencies("binder/environment.yml")
-    assert ours == binders
+    assert binders == {name: ours[name] for name in ("python", "pip")}
     assert (pip, binders_pip) == (["-e ."], [])
+
+
+def test_binder_installs_the_pinned_versions_and_the_cpu_build(tmp_path):
+    """``postBuild`` is run with a python that only writes down what it is asked."""
+    script(tmp_path / "python", 'echo "$* [$PIP_CONSTRAINT $PIP_BUILD_CONSTRAINT]" >>"$HOME/asked"')
+    subprocess.run(
+        ["bash", ROOT / "binder" / "postBuild"],
+        cwd=ROOT,
+        env={"HOME": str(tmp_path), "PATH": f"{tmp_path}:{os.environ['PATH']}",
+             "PIP_CONSTRAINT": "", "PIP_BUILD_CONSTRAINT": ""},
+        check=True,
+    )  # fmt: skip
+    torch, rest, *_ = (tmp_path / "asked").read_text().splitlines()
+    index = re.search("^cpu_index=(.*)$", (ROOT / "tools" / "install.sh").read_text(), re.MULTILINE)
+    assert f"--no-deps --extra-index-url {index[1]} torch=={PINS['torch']}+cpu [ ]" in torch
+    assert re.search(r" install .* \. .*\[constraints.txt constraints.txt\]$", rest)
+    assert "--extra-index-url" not in rest
+    assert (tmp_path / ".jupyter" / "jupyter_server_config.json").is_file()
 
 
 def test_conda_gets_every_runtime_dependency_so_that_pip_fetches_none():

@@ -227,6 +227,7 @@ class PageHandler(TornadoVoilaHandler):
             raise tornado.web.HTTPError(
                 HTTPStatus.SERVICE_UNAVAILABLE, "All %d places are taken.", places
             )
+        self.kernel_manager.refresh()
         await super().get(path)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:

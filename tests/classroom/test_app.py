@@ -32,6 +32,13 @@ def run(*arguments):
     )
 
 
+def wait_until(condition, limit_s=30):
+    limit = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < limit
+        time.sleep(0.02)
+
+
 class Class:
     """A classroom that is open, and what it answers."""
 
@@ -59,10 +66,7 @@ class Class:
         return [child for child in children if child.name().startswith(("kernel-", "python"))]
 
     def wait_for_log(self, text):
-        limit = time.monotonic() + 30
-        while text not in self.log.read_text():
-            assert time.monotonic() < limit, self.log.read_text()
-            time.sleep(0.05)
+        wait_until(lambda: text in self.log.read_text())
 
 
 @contextmanager

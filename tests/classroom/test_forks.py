@@ -7,13 +7,13 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 
 import psutil
 import pytest
 
 from insitu_widgets.classroom import forks
 from insitu_widgets.classroom.warm import ForkRefusedError, WarmProcess, can_fork, order_kernel
+from tests.classroom.test_app import wait_until
 
 pytestmark = pytest.mark.skipif(not can_fork(), reason="only Linux has pidfds")
 
@@ -54,13 +54,6 @@ def order(name="kernel"):
     return forks.Order(name, [], "/", {})
 
 
-def wait_for(condition):
-    limit = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < limit
-        time.sleep(0.02)
-
-
 def test_a_child_is_in_a_group_of_its_own_from_the_first_moment(path):
     forked = order_kernel(path, order())
     assert os.getpgid(forked.pid) == forked.pid
@@ -79,13 +72,15 @@ def test_its_status_is_told_and_nothing_of_it_is_left(server, path):
 def test_a_child_inherits_nothing_of_its_siblings(server, path):
     forked = [order_kernel(path, order()) for _ in range(4)]
     # stdin, stdout, stderr, and its own connection
-    wait_for(lambda: all(psutil.Process(each.pid).num_fds() == 4 for each in forked))
+    wait_until(lambda: all(psutil.Process(each.pid).num_fds() == 4 for each in forked))
 
 
 def test_a_connection_that_closes_ends_its_child_and_no_other(server, path):
     first, second = order_kernel(path, order()), order_kernel(path, order())
     first._connection.close()
-    wait_for(lambda: [child.pid for child in psutil.Process(server.pid).children()] == [second.pid])
+    wait_until(
+        lambda: [child.pid for child in psutil.Process(server.pid).children()] == [second.pid]
+    )
     assert second.poll() is None
 
 

@@ -12,6 +12,7 @@ from jupyter_client import KernelManager
 
 from insitu_widgets.classroom.provisioner import ForkProvisioner
 from insitu_widgets.classroom.warm import WarmProcess, can_fork
+from tests.classroom.test_app import wait_until
 
 pytestmark = pytest.mark.skipif(not can_fork(), reason="only Linux has pidfds")
 DRAW = "import numpy, random, torch; [random.random(), numpy.random.rand(), torch.rand(1).item()]"
@@ -115,10 +116,7 @@ def test_it_is_restarted_empty_and_in_another_process(warm):
 def test_killed_it_is_known_to_be_dead_and_leaves_no_zombie_and_others_notice_nothing(warm):
     with kernel(warm.path) as one, kernel(warm.path) as other:
         os.kill(one.pid, signal.SIGKILL)
-        limit = time.monotonic() + 10
-        while one.manager.is_alive():
-            assert time.monotonic() < limit
-            time.sleep(0.02)
+        wait_until(lambda: not one.manager.is_alive())
         assert [child.pid for child in psutil.Process(warm.pid).children()] == [other.pid]
         assert other.value("2 + 2") == 4
     assert psutil.Process(warm.pid).children() == []
