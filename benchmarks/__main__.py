@@ -11,7 +11,7 @@ import time
 import traceback
 from pathlib import Path
 
-from benchmarks import loads, memory, opening, packet, quantisers, rush, slider, split
+from benchmarks import increments, loads, memory, opening, packet, quantisers, rush, slider, split
 from benchmarks.table import Row, as_markdown, as_text, machine
 from tests.browser import chromium
 
@@ -19,6 +19,7 @@ BENCHMARKS = {
     "packet": packet.run,
     "split": split.run,
     "quantisers": quantisers.run,
+    "increments": increments.run,
     "slider": slider.run_cheap,
     "measured": slider.run_measured,
     "opening": opening.run,
@@ -26,7 +27,7 @@ BENCHMARKS = {
     "rush": rush.run,
     "loads": loads.run,
 }
-WITHOUT_BROWSER = {"packet", "split", "quantisers", "loads"}
+WITHOUT_BROWSER = {"packet", "split", "quantisers", "increments", "loads"}
 LEGEND = "Durations are median / 95th percentile / maximum (number of samples)."
 
 

@@ -108,6 +108,10 @@ class SubModel:
         # Copying with the new tensors already in the memo copies the structure only.
         return copy.deepcopy(self._architecture, memo).eval()
 
+    def with_layers(self, layers: tuple[Layer, ...]) -> SubModel:
+        """The same sub-model with other values, as they arrived."""
+        return SubModel(self.recipe, layers, self.rest, self._architecture)
+
     def __call__(self, images: Tensor) -> Tensor:
         """Logits ``[N, classes]`` of ``images [N, C, H, W]``."""
         logits: Tensor = self.module(images)
