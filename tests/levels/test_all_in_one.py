@@ -47,7 +47,8 @@ def test_a_plan_out_of_range_names_its_field(field):
 
 
 def test_every_digits_root_has_one():
-    assert [name.removesuffix("-nested") for name in NESTED_ROOTS] == list(ROOTS)
+    digits = [name for name, card in ROOTS.items() if card.data == "digits"]
+    assert [name.removesuffix("-nested") for name in NESTED_ROOTS][: len(digits)] == digits
     for name, card in NESTED_ROOTS.items():
         assert card.num_exits == ROOTS[name.removesuffix("-nested")].num_exits
         assert Recipe(name, card.num_exits) == Recipe(name)
