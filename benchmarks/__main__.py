@@ -14,6 +14,7 @@ from pathlib import Path
 from benchmarks import (
     binder,
     classroom,
+    increments,
     loads,
     memory,
     opening,
@@ -30,6 +31,7 @@ BENCHMARKS = {
     "packet": packet.run,
     "split": split.run,
     "quantisers": quantisers.run,
+    "increments": increments.run,
     "slider": slider.run_cheap,
     "measured": slider.run_measured,
     "opening": opening.run,
@@ -40,7 +42,7 @@ BENCHMARKS = {
     "binder": binder.run,
 }
 BY_NAME_ONLY = {"classroom", "binder"}  # the class takes a quarter of an hour
-WITHOUT_BROWSER = {"packet", "split", "quantisers", "loads"}
+WITHOUT_BROWSER = {"packet", "split", "quantisers", "increments", "loads"}
 LEGEND = "Durations are median / 95th percentile / maximum (number of samples)."
 
 

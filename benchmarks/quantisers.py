@@ -37,12 +37,13 @@ def run(*, quick: bool) -> Iterator[Row]:
             ("restore them", lambda: unpack_quantised(parcel, root)),
             ("nest 4 bits", lambda: nest(root, 4)),
         ):
-            yield timed(what, _samples(call, times), "ms")
+            yield timed(what, samples_ms(call, times), "ms")
     finally:
         torch.set_num_threads(threads)
 
 
-def _samples(call: Callable[[], object], times: int) -> list[float]:
+def samples_ms(call: Callable[[], object], times: int) -> list[float]:
+    """Milliseconds of each of some calls, after a first one that is not counted."""
     call()
     found = []
     for _ in range(times):
@@ -64,8 +65,8 @@ def _fake(weight: torch.Tensor, bits: int) -> torch.Tensor:
 def _against_torch(root: Root, quantiser: str, bits: int, times: int) -> Row:
     """The time to quantise every layer."""
     weights = tensors_of(root)[0]
-    ours = median(_samples(lambda: quantise_network(root, quantiser, bits), times))
-    floor = median(_samples(lambda: [_fake(w, bits) for w in weights.values()], times))
+    ours = median(samples_ms(lambda: quantise_network(root, quantiser, bits), times))
+    floor = median(samples_ms(lambda: [_fake(w, bits) for w in weights.values()], times))
     what = f"{quantiser}, {bits} bit, against torch.fake_quantize_per_channel_affine (floor 1)"
     return Row(what, f"{ours / floor:.3g} of its time ({ours:.3g} and {floor:.3g} ms)")
 
@@ -89,5 +90,5 @@ def _plan(root: Root, times: int) -> Row:
     """From measured sensitivity to bits by layer."""
     measured = list(sensitivity(root, load_data("digits", "train").images[800:840]))
     budget = 5 * sum(layer.weights for layer in measured) // 2
-    samples = _samples(lambda: allocate(measured, budget), times)
+    samples = samples_ms(lambda: allocate(measured, budget), times)
     return timed("mixed precision: the plan from a cached sensitivity", samples, "ms", PLAN_MS)

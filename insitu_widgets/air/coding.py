@@ -115,14 +115,16 @@ def decode_mask(way: int, parameter: int, data: bytes, kept: int, size: int) -> 
     group = _GROUPS[place] if place < len(_GROUPS) else 0
     if group and size % group == kept % group == 0:
         mask = _decode(kind, parameter, data, kept // group, size // group)
-        if int(mask.sum()) == kept // group:
+        if mask is not None and int(mask.sum()) == kept // group:
             return mask.repeat(group) if group > 1 else mask
     msg = f"mask: the bytes are not a mask of {size} positions with the announced number set."
     raise ValueError(msg)
 
 
-def _decode(way: int, parameter: int, data: bytes, kept: int, size: int) -> NDArray[np.bool_]:
-    """The mask; with another number set where the bytes are not one."""
+def _decode(
+    way: int, parameter: int, data: bytes, kept: int, size: int
+) -> NDArray[np.bool_] | None:
+    """The mask; ``None``, or one with another number set, where the bytes are not one."""
     if way == ALL and not data and kept == size:
         return np.ones(size, np.bool_)
     mask = np.zeros(size, np.bool_)
@@ -139,5 +141,5 @@ def _decode(way: int, parameter: int, data: bytes, kept: int, size: int) -> NDAr
             if positions[-1] < size:
                 mask[positions] = True
     elif way != NONE or data:
-        return np.ones(kept + 1, np.bool_)
+        return None
     return mask

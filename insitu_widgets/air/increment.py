@@ -74,7 +74,7 @@ def increment(base: SubModel, target: SubModel) -> Packet:
     if base.recipe.root != target.recipe.root:
         _refuse(base, target, "both must be of one root")
     held = {layer.name: layer for layer in base.layers}
-    records, masks, scales, body = [], [], [], []
+    parts = []
     for layer in target.layers:
         before = held.pop(layer.name, None)
         why = _difference(before, layer) if before else ""
@@ -82,26 +82,8 @@ def increment(base: SubModel, target: SubModel) -> Packet:
             if not layer.name.startswith("head.") or base.recipe.exit == target.recipe.exit:
                 _refuse(base, target, why)
             before = None  # another exit has another head
-        fresh, among = layer.mask.flatten(), layer.mask.flatten()
-        if before:
-            fresh = fresh & ~before.mask.flatten()
-            among = fresh[~before.mask.flatten()]
-            if layer.bits > before.bits:
-                known = layer.values[before.mask[layer.mask]]
-                more = layer.bits - before.bits
-                body.append(coding.pack_codes((known & (2**more - 1)).numpy(), more))
-        way, parameter, mask = coding.encode_mask(among.numpy())
-        values = layer.values[fresh[layer.mask.flatten()]].detach().numpy()
-        sends = layer.scales is not None and before is None
-        record = _LAYER.pack(before is None, way, parameter, len(values), len(mask))
-        if layer.scales is None:
-            ends = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
-            record += RANGE.pack(*ends)
-        elif sends:
-            scales.append(layer.scales.numpy().astype("<f4").tobytes())
-        records.append(record)
-        masks.append(mask)
-        body.append(to_bytes(values, layer.bits))
+        parts.append(_part(before, layer))
+    records, masks, scales, body = zip(*parts, strict=True)
     if any(not name.startswith("head.") for name in held):
         _refuse(base, target, f"the larger one lacks {', '.join(held)}")
     changed = [not _same(base.rest.get(name), tensor) for name, tensor in target.rest.items()]
@@ -115,6 +97,28 @@ def increment(base: SubModel, target: SubModel) -> Packet:
     content = b"".join([top, name, *records, *masks, *scales, *rest])
     whole = b"".join(body)
     return Packet(envelope.seal(MAGIC, VERSION, content, whole), whole)
+
+
+def _part(before: Layer | None, layer: Layer) -> tuple[bytes, bytes, bytes, bytes]:
+    """What a layer lacks: its record, its mask, its scales if it is new, and its body."""
+    fresh, among = layer.mask.flatten(), layer.mask.flatten()
+    more = b""
+    if before:
+        fresh = fresh & ~before.mask.flatten()
+        among = fresh[~before.mask.flatten()]
+        new_bits = layer.bits - before.bits
+        if new_bits:
+            known = layer.values[before.mask[layer.mask]] & (2**new_bits - 1)
+            more = coding.pack_codes(known.numpy(), new_bits)
+    way, parameter, mask = coding.encode_mask(among.numpy())
+    values = layer.values[fresh[layer.mask.flatten()]].detach().numpy()
+    record, scales = _LAYER.pack(before is None, way, parameter, len(values), len(mask)), b""
+    if layer.scales is None:
+        ends = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
+        record += RANGE.pack(*ends)
+    elif before is None:
+        scales = layer.scales.numpy().astype("<f4").tobytes()
+    return record, mask, scales, more + to_bytes(values, layer.bits)
 
 
 def grow(

@@ -119,22 +119,27 @@ def bits_by_layer(bits: Mapping[str, int], weights: Mapping[str, int]) -> Spec:
     }
 
 
-def layer_losses(measured: Sequence[LayerLoss], count: int) -> Spec:
-    """How far the answers move when one of ``count`` layers alone gets 1, 2 or 3 bits."""
+def layer_losses(
+    measured: Sequence[LayerLoss], count: int, labels: Sequence[str] = ("1 bit", "2 bit", "3 bit")
+) -> Spec:
+    """How far the answers move when one of ``count`` layers alone is changed in the labelled ways.
+
+    The ways are the first of each layer's losses.
+    """
     places = list(range(1, len(measured) + 1))
     return {
         "data": [
             {
                 "type": "scatter",
                 "mode": "markers",
-                "name": f"{width} bit",
+                "name": label,
                 "x": places,
-                "y": [max(layer.losses[width - 1], _LEAST_LOSS) for layer in measured],
+                "y": [max(layer.losses[way], _LEAST_LOSS) for layer in measured],
                 "text": [layer.name for layer in measured],
                 "marker": {"color": color, "symbol": symbol, "size": 9},
-                "hovertemplate": "%{text}: %{y:.2g} nat<extra>" + f"{width} bit</extra>",
+                "hovertemplate": "%{text}: %{y:.2g} nat<extra>" + f"{label}</extra>",
             }
-            for width, (color, symbol, _) in zip((1, 2, 3), _STYLES, strict=False)
+            for way, (label, (color, symbol, _)) in enumerate(zip(labels, _STYLES, strict=False))
         ],
         "layout": _layout(
             {

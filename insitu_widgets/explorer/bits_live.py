@@ -24,7 +24,7 @@ DIGITS_ROOTS = ("resnet-digits", "vgg-digits", "vit-digits")
 HELD = slice(800, 1000)
 
 
-@lru_cache(maxsize=len(DIGITS_ROOTS))
+@lru_cache(maxsize=2 * len(DIGITS_ROOTS))  # and their all-in-one roots
 def root_of(name: str) -> Root:
     """The root, loaded once."""
     return load_root(name)
@@ -70,11 +70,12 @@ def quantised_accuracy(name: str, quantiser: str, bits: int) -> Estimate:
 def layer_loss(name: str, layer: str) -> mixed.LayerLoss:
     """The sensitivity of one layer."""
     images = images_of("train").images[HELD]
-    return mixed.layer_loss(root_of(name), layer, images, _answers(name))
+    return mixed.layer_loss(root_of(name), layer, images, answers_of(name))
 
 
 @lru_cache(maxsize=len(DIGITS_ROOTS))
-def _answers(name: str) -> Tensor:
+def answers_of(name: str) -> Tensor:
+    """What a root says to the images that sensitivity is measured on."""
     return mixed.answers(root_of(name), images_of("train").images[HELD])
 
 

@@ -135,9 +135,9 @@ def _answer(root: Root, batch: Tensor, plan: AllInOne, random: torch.Generator) 
 
 #: What the shipped all-in-one roots were trained with.
 PLANS = {
-    "resnet-digits": AllInOne(),
-    "vgg-digits": AllInOne(),
-    "vit-digits": AllInOne(),
+    "resnet-digits": AllInOne(steps=1500),
+    "vgg-digits": AllInOne(steps=2000),
+    "vit-digits": AllInOne(steps=900, peak_rate=1e-3),
 }
 
 

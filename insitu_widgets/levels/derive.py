@@ -96,6 +96,10 @@ class SubModel:
         names = dict(self._architecture.named_parameters())
         return self.num_weights + sum(t.numel() for n, t in self.rest.items() if n in names)
 
+    def with_layers(self, layers: tuple[Layer, ...]) -> SubModel:
+        """The same sub-model with other values, as they arrived."""
+        return SubModel(self.recipe, layers, self.rest, self._architecture)
+
     @cached_property
     def module(self) -> nn.Module:
         """The network itself, in evaluation mode; made when first asked for."""
