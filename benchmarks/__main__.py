@@ -11,7 +11,18 @@ import time
 import traceback
 from pathlib import Path
 
-from benchmarks import loads, memory, opening, packet, quantisers, rush, slider, split
+from benchmarks import (
+    loads,
+    memory,
+    opening,
+    packet,
+    population,
+    quantisers,
+    rush,
+    slider,
+    split,
+    swap,
+)
 from benchmarks.table import Row, as_markdown, as_text, machine
 from tests.browser import chromium
 
@@ -19,6 +30,8 @@ BENCHMARKS = {
     "packet": packet.run,
     "split": split.run,
     "quantisers": quantisers.run,
+    "population": population.run,
+    "swap": swap.run,
     "slider": slider.run_cheap,
     "measured": slider.run_measured,
     "opening": opening.run,
@@ -26,7 +39,7 @@ BENCHMARKS = {
     "rush": rush.run,
     "loads": loads.run,
 }
-WITHOUT_BROWSER = {"packet", "split", "quantisers", "loads"}
+WITHOUT_BROWSER = {"packet", "split", "quantisers", "population", "swap", "loads"}
 LEGEND = "Durations are median / 95th percentile / maximum (number of samples)."
 
 

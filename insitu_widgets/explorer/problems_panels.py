@@ -415,7 +415,7 @@ def _strength() -> widgets.SelectionSlider:
 
 
 def _share(keep: float) -> str:
-    return f"{percent(keep, 0)} of the weights"
+    return f"{percent(keep, 0)} of weights"
 
 
 def _bits(bits: float) -> str:
