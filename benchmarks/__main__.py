@@ -19,10 +19,12 @@ from benchmarks import (
     memory,
     opening,
     packet,
+    population,
     quantisers,
     rush,
     slider,
     split,
+    swap,
 )
 from benchmarks.table import Row, as_markdown, as_text, machine
 from tests.browser import chromium
@@ -32,6 +34,8 @@ BENCHMARKS = {
     "split": split.run,
     "quantisers": quantisers.run,
     "increments": increments.run,
+    "population": population.run,
+    "swap": swap.run,
     "slider": slider.run_cheap,
     "measured": slider.run_measured,
     "opening": opening.run,
@@ -42,7 +46,9 @@ BENCHMARKS = {
     "binder": binder.run,
 }
 BY_NAME_ONLY = {"classroom", "binder"}  # the class takes a quarter of an hour
-WITHOUT_BROWSER = {"packet", "split", "quantisers", "increments", "loads"}
+WITHOUT_BROWSER = {
+    "packet", "split", "quantisers", "increments", "population", "swap", "loads",
+}  # fmt: skip
 LEGEND = "Durations are median / 95th percentile / maximum (number of samples)."
 
 

@@ -31,6 +31,13 @@ _KEEPS = (1.0, 0.5, 0.3, 0.2, 0.1)
 _BITS = (2, 3, 4, 6, 8, 16, 32)
 _EVERY = 6
 _LISTENERS = (1, 2, 5, 10, 20, 50, 100, 200, 500)
+#: Shares of the air for real-time, non-real-time and generic models.
+_SLICES = {
+    "40 %, 40 %, 20 %": (0.4, 0.4, 0.2),
+    "a third each": (1 / 3, 1 / 3, 1 / 3),
+    "real-time first: 70 %": (0.7, 0.2, 0.1),
+    "generic first: 60 %": (0.2, 0.2, 0.6),
+}
 _BY = {"exit": "exits, 4 bits a weight", "keep": "weights kept, 16 bits each"}
 
 
@@ -110,6 +117,7 @@ def population_panel() -> Panel:
         "rule": choice("Rule", rules),
         "least_accuracy": slider("Least of use", [0.0, 0.5, 0.9], 0.0, lambda v: percent(v, 0)),
         "edge_bytes": slider("Edge storage", [1e5, 1e6, 1e7, 1e8], 1e7, lambda v: quantity(v, "B")),
+        "slices": choice("Slices of the air", list(_SLICES)),
         "zipf": slider("Zipf exponent", [0.0, 0.5, 0.9, 1.5], 0.9, lambda v: f"{v:g}"),
         "error_db": slider("Link misjudged", [0.0, 1.0, 3.0, 6.0], 0.0, lambda v: f"{v:g} dB"),
         "requests": slider("Requests a run", [2000, 5000, 20000], 2000, lambda v: f"{v:,.0f}"),
@@ -129,13 +137,14 @@ def _population(
     rule: str,
     least_accuracy: float,
     edge_bytes: float,
+    slices: str,
     zipf: float,
     error_db: float,
     requests: float,
     seed: int,
 ) -> Iterator[Picture]:
     made_s = making_s([Recipe(root, keep=0.5, bits=4) for root in ROOTS_SERVED])
-    population = Population(zipf=zipf, report_error_db=error_db)
+    population = Population(zipf=zipf, report_error_db=error_db, slices=_SLICES[slices])
     tiers = (replace(TIERS[0], capacity_bytes=edge_bytes), *TIERS[1:])
     services = [
         Service(policy, rule, tiers, making_s=made_s, least_accuracy=least_accuracy)

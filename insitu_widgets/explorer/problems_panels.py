@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 
 import ipywidgets as widgets
@@ -22,7 +23,7 @@ from insitu_widgets.network.cooperation import cooperate
 from insitu_widgets.network.customise import PARTS, Handwriting, User, customise
 from insitu_widgets.network.evolve import Child, evolve, select
 from insitu_widgets.network.federated import Federation, federate, share_out, young_root
-from insitu_widgets.network.tuning import Tuning
+from insitu_widgets.network.tuning import Tuning, tune
 from insitu_widgets.roots import Root, load_root
 from insitu_widgets.units import percent, quantity
 
@@ -38,6 +39,8 @@ _DRAWS = 3
 _DELAY_S = 0.01
 _YOUNG = Tuning(epochs=5, rate=2e-3, batch=20)
 _YOUNG_IMAGES = 100
+#: By how much more training a newer version differs from an older one.
+_MORE = Tuning(epochs=2, rate=1e-3, batch=50)
 
 
 def measure(model: Classifier, images: ImageSet) -> Estimate:
@@ -112,6 +115,7 @@ def degradation_panel(runner: Runner = None) -> Panel:
         ("a coarser one: 2 bit", "bits"),
         ("a smaller one: exit 3, 4 bit", "exit"),
         ("a thinner one: 20 %, 4 bit", "keep"),
+        ("an older one: before more training", "older"),
     ]
     return Panel(
         "Graceful degradation: what if part of the model is lost?",
@@ -135,13 +139,14 @@ def _degradation(
     *, name: str, held: str, unit: str, rate_bps: float, seed: int
 ) -> Iterator[Picture]:
     root, images = load_root(name), load_data("digits", limit=400)
-    submodel = derive(root, Recipe(name, bits=4))
     kept = {
         "exit": Recipe(name, exit=3, bits=4),
         "bits": Recipe(name, bits=2),
         "keep": Recipe(name, keep=0.2, bits=4),
+        "older": Recipe(name, bits=4),
     }[held]
     local = derive(root, kept)
+    submodel = derive(_newer(root, seed) if held == "older" else root, Recipe(name, bits=4))
     intact, alone = measure(submodel, images), measure(local, images)
     packet = pack(submodel)
     segments = segment(submodel, packet, _SEGMENT_BYTES, unit)
@@ -184,6 +189,15 @@ def _degradation(
             ),
             done / len(_LOSSES),
         )
+
+
+def _newer(root: Root, seed: int) -> Root:
+    """The root after more training: a version that is sent to devices with the old one."""
+    newer = copy.deepcopy(root).requires_grad_(True)
+    random = torch.Generator().manual_seed(seed)
+    for _ in tune(newer, newer.exits, load_data("digits", "train"), _MORE, random):
+        pass
+    return newer.requires_grad_(False)
 
 
 def customise_panel(runner: Runner = None) -> Panel:
@@ -415,7 +429,7 @@ def _strength() -> widgets.SelectionSlider:
 
 
 def _share(keep: float) -> str:
-    return f"{percent(keep, 0)} of the weights"
+    return f"{percent(keep, 0)} of weights"
 
 
 def _bits(bits: float) -> str:

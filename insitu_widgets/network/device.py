@@ -8,6 +8,7 @@ and stops until the next one is ready. Threads, inference, bytes and time are re
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -116,6 +117,9 @@ class Device:
         self._stream: Future[None] | None = None
 
     def __enter__(self) -> Self:
+        # Looking through all that a process has ever made for garbage stops every thread for half a
+        # second and more; while frames are answered, Python looks only through what is new.
+        gc.freeze()
         self._start = time.perf_counter()
         self._stream = self._pool.submit(self._serve)
         return self
@@ -124,6 +128,7 @@ class Device:
         self._ends_s = self.now_s
         self._stop.set()
         self._pool.shutdown()
+        gc.unfreeze()
         if self._stream:
             self._stream.result()  # what went wrong in the stream is raised here
 

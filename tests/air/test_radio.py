@@ -3,6 +3,7 @@
 from collections import defaultdict
 from math import log10
 
+import komm
 import numpy as np
 import pytest
 from hypothesis import given
@@ -38,6 +39,27 @@ def test_closed_forms_are_what_a_modem_counts(modulation, fading, antennas, repe
     assert expected > 1e-3, "enough errors to compare"
     # Errors of one symbol come together, so the spread is a little wider than the binomial's.
     assert counted / bits == pytest.approx(expected, abs=6 * (expected / bits) ** 0.5)
+
+
+@pytest.mark.parametrize("modulation", [name for name, bits in MODULATIONS.items() if bits > 1])
+def test_closed_forms_are_what_another_library_counts(modulation):
+    """Komm's constellation, Gray labels and nearest symbols, through noise of our own."""
+    width, random = MODULATIONS[modulation], np.random.default_rng(3)
+    points = komm.QAMConstellation(2**width)
+    labels = komm.ReflectedRectangularLabeling(width)
+    bits = random.integers(0, 2, 240_000)
+    symbols = points.indices_to_symbols(labels.bits_to_indices(bits))
+    radio = Radio(3 * width)
+    sides = random.normal(size=(2, len(symbols))) * (points.mean_energy() / radio.snr / 2) ** 0.5
+    heard = points.closest_indices(symbols + sides[0] + 1j * sides[1])
+    counted = np.mean(labels.indices_to_bits(heard) != bits)
+    expected = raw_bit_error_rate(modulation, radio)
+    assert counted == pytest.approx(expected, abs=6 * (expected / bits.size) ** 0.5)
+
+
+def test_another_library_finds_the_same_free_distance():
+    code = komm.LowRateConvolutionalCode([0o133, 0o171])
+    assert code.free_distance() == CODES["1/2"].shortest
 
 
 @pytest.mark.parametrize(

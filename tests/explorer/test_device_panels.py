@@ -1,5 +1,6 @@
 """The panels of the device and the trigger: drawn as it happens, every control asks anew."""
 
+import threading
 from itertools import islice
 
 import plotly.graph_objects as go
@@ -107,6 +108,8 @@ def test_every_control_of_the_swap_asks_anew():
         panel.controls[name].value = value
         assert panel.charts.charts is not before
         check(panel, {"timeline", "waits"})
+    running = [thread.name for thread in threading.enumerate()]
+    assert not [name for name in running if name.startswith("inference")], "it was stopped early"
 
 
 def test_a_change_is_detected_and_met():

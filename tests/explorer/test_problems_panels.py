@@ -131,6 +131,17 @@ def test_degradation_runs_to_its_end():
     assert times == sorted(times)
 
 
+def test_an_older_version_fills_the_gaps():
+    panel = degradation_panel(Held())
+    panel._runner = Inline()
+    panel.controls["held"].value = "older"
+    check(panel)
+    intact, older = panel.charts.charts["accuracy"]["spec"]["data"][:2]
+    assert intact["y"][0] != older["y"][0], "more training has made another model"
+    zero, filled = panel.charts.charts["accuracy"]["spec"]["data"][2:]
+    assert filled["y"][-1] > zero["y"][-1] + 50
+
+
 def test_customisation_helps_the_user():
     panel = customise_panel(Inline())
     check(panel)
