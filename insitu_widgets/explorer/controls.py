@@ -274,6 +274,6 @@ def _values(slider: Any) -> list[Any]:
 def _preset(situation: Situation) -> str:
     """The preset that a situation is, whichever draw of the channel it asks for."""
     first = replace(situation, seed=0)
-    if situation.own:
+    if situation.own and situation.recipe is None:
         first = replace(first, root=Situation.root, own=None)
     return next((name for name, preset in PRESETS.items() if preset == first), CUSTOM)
