@@ -15,7 +15,7 @@ import ipywidgets as widgets
 from insitu_widgets.air.channel import GUARDS
 from insitu_widgets.cards import ROOTS
 from insitu_widgets.levels.recipe import BITS
-from insitu_widgets.network.situation import MOST_SEED, NUMBERS, PRESETS, Situation
+from insitu_widgets.network.situation import AS_IF, MOST_SEED, NUMBERS, PRESETS, Situation
 from insitu_widgets.units import error_rate, percent, quantity
 
 if TYPE_CHECKING:
@@ -32,10 +32,13 @@ _ERROR_RATES = (0.0, *(m * 10.0**e for e in range(-7, -1) for m in (1, 2, 5)), 0
 _WIDE = {"width": "306px"}
 _STYLE = {"description_width": "120px"}
 CUSTOM = "(your own)"
+OWN_SIZE = "its own size"
 #: Control -> what it means, for a reader who has not met the word.
 HELP = {
     "preset": "A documented situation to start from.",
     "root": "The large network from which the sub-model is cut.",
+    "as_if": "Sizes and times as if the root had as many parameters as this model; accuracies stay "
+    "the root's own.",
     "bandwidth_hz": "Your share of the air, in hertz.",
     "spectral_efficiency_bps_hz": "Bits a second that each hertz carries; rate = bandwidth × this.",
     "latency_s": "The sub-model must have arrived within this time, the delay included.",
@@ -84,7 +87,10 @@ class Controls:
         self._wished: Counter[Any] = Counter()
         self.notice = ""
         self.preset = self._choice("Preset", [CUSTOM, *PRESETS], self._take_preset, "preset")
-        self.root = self._choice("Root model", list(ROOTS), self._take_root, "root")
+        roots = [*([explorer.own.name] if explorer.own else []), *ROOTS]
+        self.root = self._choice("Root model", roots, self._take_root, "root")
+        sizes = [OWN_SIZE, *AS_IF]
+        self.as_if = self._choice("Sized as", sizes, self._take_as_if, "as_if")
         self.numbers = {
             name: self._slider(NUMBERS[name].metadata["label"], name) for name in NUMBERS
         }
@@ -112,6 +118,7 @@ class Controls:
             self.preset,
             self.application,
             self.root,
+            self.as_if,
             self.numbers["bandwidth_hz"],
             self.numbers["spectral_efficiency_bps_hz"],
             self.rate,
@@ -132,6 +139,7 @@ class Controls:
             self._put(self.preset, _preset(situation))
             self.application.value = escape(shorten(situation.application, 160))
             self._put(self.root, situation.root)
+            self._put(self.as_if, situation.as_if or OWN_SIZE)
             for name, slider in self.numbers.items():
                 self._put(slider, getattr(situation, name), partial(say, name))
             rate = quantity(situation.rate_bps, "bit/s")
@@ -140,7 +148,7 @@ class Controls:
             )
             self._put(self.guard, situation.guard)
             self._put(self.mode, "network" if situation.recipe is None else "hand")
-            exits = ROOTS[situation.root].num_exits
+            exits = situation.card.num_exits
             self.cuts["exit"].options = [(f"{e} of {exits}", e) for e in range(1, exits + 1)]
             if recipe is not None:
                 self._put(self.cuts["exit"], recipe.exit or exits)
@@ -231,14 +239,20 @@ class Controls:
 
     def _take_preset(self, name: str) -> None:
         if name != CUSTOM:
-            self._explorer.situation = PRESETS[name]
+            start = self._explorer.start
+            self._explorer.situation = replace(PRESETS[name], root=start.root, own=start.own)
 
     def _take_root(self, name: str) -> None:
         """Another root; a recipe chosen by hand goes along, as far as the new root has exits."""
-        old = self._explorer.situation.recipe
-        last = ROOTS[name].num_exits
-        recipe = old and replace(old, root=name, exit=min(old.exit or last, last))
-        self._explorer.change(root=name, recipe=recipe)
+        old, own = self._explorer.situation.recipe, self._explorer.own
+        own = own if own and own.name == name else None
+        last = (own or ROOTS[name]).num_exits
+        exit_ = min((old and old.exit) or last, last)
+        recipe = old and replace(old, root=name, exit=None if exit_ == last else exit_)
+        self._explorer.change(root=name, recipe=recipe, own=own)
+
+    def _take_as_if(self, name: str) -> None:
+        self._explorer.change(as_if="" if name == OWN_SIZE else name)
 
     def _take_mode(self, mode: str) -> None:
         if mode == "network":
@@ -250,7 +264,7 @@ class Controls:
         self._explorer.change(seed=(self._explorer.situation.seed + 1) % (MOST_SEED + 1))
 
     def _take_reset(self) -> None:
-        self._explorer.situation = Situation()
+        self._explorer.situation = self._explorer.start
 
 
 def _values(slider: Any) -> list[Any]:
@@ -260,4 +274,6 @@ def _values(slider: Any) -> list[Any]:
 def _preset(situation: Situation) -> str:
     """The preset that a situation is, whichever draw of the channel it asks for."""
     first = replace(situation, seed=0)
+    if situation.own and situation.recipe is None:
+        first = replace(first, root=Situation.root, own=None)
     return next((name for name, preset in PRESETS.items() if preset == first), CUSTOM)

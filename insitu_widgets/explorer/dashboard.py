@@ -7,12 +7,11 @@ from urllib.parse import quote
 
 import ipywidgets as widgets
 
-from insitu_widgets.cards import ROOTS
 from insitu_widgets.explorer import bars, controls, figures, words
 from insitu_widgets.explorer.charts import Charts, widget_thread
 from insitu_widgets.explorer.runner import Inline, Latest
 from insitu_widgets.explorer.state import Explorer
-from insitu_widgets.network.situation import from_query
+from insitu_widgets.network.situation import candidates, from_query
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -140,18 +139,18 @@ class _Page:
         estimate = explorer.estimate if shown else None
         delivery = explorer.delivery if shown else None
         texts = figures.describe(situation, decision, None if explorer.stale else estimate)
-        root_bits = 32 * ROOTS[situation.root].parameters
         size = words.size_bits(explorer)
+        here = (size / situation.root_bits, situation.rate_bps) if size else None
         specs: dict[str, Callable[[], figures.Spec]] = {
             "accuracy": lambda: figures.accuracy_against_size(
                 situation,
                 decision,
-                explorer.catalogue.at(situation.root, situation.bit_error_rate, situation.guard),
-                (delivery.num_bits, estimate) if delivery and estimate else None,
+                candidates(situation, explorer.catalogue),
+                (round(situation.scale * delivery.num_bits), estimate)
+                if delivery and estimate
+                else None,
             ),
-            "rates": lambda: figures.required_rates(
-                situation.latency_s, (size / root_bits, situation.rate_bps) if size else None
-            ),
+            "rates": lambda: figures.required_rates(situation.latency_s, here),
             "errors": lambda: figures.accuracy_against_errors(
                 situation, decision, explorer.catalogue, explorer.points, estimate
             ),
@@ -160,11 +159,19 @@ class _Page:
         html = {"bits": lambda: bars.bits_and_time(situation, delivery, size)}
         return {
             name: lambda name=name, spec=spec: {  # type: ignore[misc]
-                "title": TITLES[name], "text": texts[name], "spec": spec(),
+                "title": TITLES[name] + self._as_if(name), "text": texts[name], "spec": spec(),
                 "html": html[name]() if name in html else "",
             }
             for name, spec in specs.items()
         }  # fmt: skip
+
+    def _as_if(self, name: str) -> str:
+        large = self.explorer.situation.as_if
+        notes = {
+            "accuracy": f": sizes as if {large}, accuracy {self.explorer.situation.root}'s",
+            "bits": f": real bits; times as if {large}",
+        }
+        return notes.get(name, "") if large else ""
 
     def _hear(self, _widget: object, message: dict[str, Any], _buffers: object) -> None:
         if message.get("type") == "hello":
@@ -173,7 +180,7 @@ class _Page:
     def _welcome(self, query: str) -> None:
         """A page is here: read its address, send it what it may have missed, and measure."""
         if query and not self._charts.answered:
-            situation, problems = from_query(query)
+            situation, problems = from_query(query, self.explorer.own)
             self.explorer.situation = situation
             self.explorer.notice = "\n".join(problems)
         self._draw()

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from insitu_widgets.air.channel import GUARDS
 from insitu_widgets.air.rates import REFERENCE_RATES, parameter_counts, required_rate_bps
-from insitu_widgets.cards import ROOTS
 from insitu_widgets.levels.recipe import WIDEST_CODE
 from insitu_widgets.units import error_rate, percent, quantity
 
@@ -468,7 +467,7 @@ def describe(situation: Situation, decision: Decision, live: Estimate | None) ->
     believed = percent(expected.accuracy) if expected else "unknown"
     measured = f"{percent(live.accuracy)} measured" if live else "not measured yet"
     fitting = len(decision.feasible)
-    root_bits = 32 * ROOTS[situation.root].parameters
+    root_bits = situation.root_bits
     return {
         "accuracy": f"Accuracy against packet size. {fitting} candidates fit. Chosen: {what}, "
         f"{size}, expected {believed}, {measured}.",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from insitu_widgets import cifar100
-from insitu_widgets.cards import ROOTS
+from insitu_widgets.cards import ROOTS, Card
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,10 +96,18 @@ class Point:
 
 
 class Laboratory:
-    """Loads roots and images once, and measures requests."""
+    """Loads roots and images once, and measures requests.
 
-    def __init__(self) -> None:
-        self._roots: dict[str, Root] = {}
+    Parameters
+    ----------
+    root, images
+        A user's own root and its images, if there is one.
+    """
+
+    def __init__(self, root: Root | None = None, images: ImageSet | None = None) -> None:
+        self.card = None if root is None or images is None else _card(root, images)
+        self._roots: dict[str, Root] = {} if root is None else {root.name: root}
+        self._own = images
         self._images: dict[str, ImageSet] = {}
         self._packet: tuple[Recipe, Packet] | None = None
         self._strips: dict[str, tuple[ImageSet, tuple[str, ...]]] = {}
@@ -121,7 +129,8 @@ class Laboratory:
         packet = self._sent(request.recipe)
         link = Link(1.0, bit_error_rate=request.bit_error_rate)
         arrived = transmit(packet, link, request.seed)
-        submodel, report = unpack(arrived, request.guard)
+        own = self._own_root(request.recipe.root)
+        submodel, report = unpack(arrived, request.guard, own)
         yield Delivery(
             packet.num_bits,
             packet.breakdown(),
@@ -129,7 +138,7 @@ class Laboratory:
             report,
             time.perf_counter() - start,
         )
-        if missing_images(request.recipe.root):
+        if own is None and missing_images(request.recipe.root):
             return
         images = self._data(request.recipe.root)
         strip, pictures = self._strip(request.recipe.root)
@@ -154,10 +163,12 @@ class Laboratory:
         from insitu_widgets.evaluate import accuracy  # noqa: PLC0415
         from insitu_widgets.network.grids import BIT_ERROR_RATES  # noqa: PLC0415
 
+        own = self._own_root(request.recipe.root)
         for guard in (request.guard, *(guard for guard in GUARDS if guard != request.guard)):
             for error_rate in BIT_ERROR_RATES:
                 arrived = transmit(packet, Link(1.0, bit_error_rate=error_rate), request.seed)
-                *_, last = accuracy(unpack(arrived, guard)[0], images, _batch(images))
+                model = unpack(arrived, guard, own)[0]
+                *_, last = accuracy(model, images, _batch(images))
                 yield Point(guard, error_rate, last)
 
     def _sent(self, recipe: Recipe) -> Packet:
@@ -167,6 +178,9 @@ class Laboratory:
         if self._packet is None or self._packet[0] != recipe:
             self._packet = (recipe, pack(derive(self._root(recipe.root), recipe)))
         return self._packet[1]
+
+    def _own_root(self, name: str) -> Root | None:
+        return self._roots[name] if self.card is not None and name == self.card.name else None
 
     def _root(self, name: str) -> Root:
         from insitu_widgets.roots import load_root  # noqa: PLC0415
@@ -178,6 +192,8 @@ class Laboratory:
     def _data(self, root: str) -> ImageSet:
         from insitu_widgets.data import load_data  # noqa: PLC0415
 
+        if self._own is not None and self._own_root(root):
+            return self._own
         name = ROOTS[root].data
         if name not in self._images:
             self._images[name] = load_data(name)
@@ -192,6 +208,23 @@ class Laboratory:
             strip = images.take(each[:: max(1, len(each) // STRIP)][:STRIP])
             self._strips[root] = (strip, tuple(picture(image) for image in strip.images))
         return self._strips[root]
+
+
+def _card(root: Root, images: ImageSet) -> Card:
+    """A card for a user's own root; what its exits achieve is not known."""
+    from insitu_widgets.levels.derive import derive  # noqa: PLC0415
+    from insitu_widgets.levels.recipe import Recipe  # noqa: PLC0415
+
+    cuts = [derive(root, Recipe(root.name, number)) for number in range(1, root.num_exits + 1)]
+    return Card(
+        root.name,
+        family="own",
+        data="own",
+        classes=len(images.classes),
+        parameters=root.num_parameters,
+        exit_parameters=tuple(cut.num_parameters for cut in cuts),
+        accuracy=(float("nan"),) * root.num_exits,
+    )
 
 
 def _batch(images: ImageSet) -> int:

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from dataclasses import asdict, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from traitlets import Bool, Dict, HasTraits, Instance, Tuple, Unicode, observe
 
@@ -16,6 +16,11 @@ from insitu_widgets.explorer.runner import Inline, Latest
 from insitu_widgets.levels.recipe import Recipe
 from insitu_widgets.network.catalogue import Catalogue, load_catalogue, shipped
 from insitu_widgets.network.situation import Decision, Situation, choose, not_known, to_query
+
+if TYPE_CHECKING:
+    from insitu_widgets.cards import Card
+    from insitu_widgets.data import ImageSet
+    from insitu_widgets.roots import Root
 
 
 class Explorer(HasTraits):
@@ -35,6 +40,15 @@ class Explorer(HasTraits):
         :class:`~insitu_widgets.explorer.runner.Latest` for a page.
     measuring
         Whether to measure from the start; otherwise :meth:`measure` starts it.
+    root, images, catalogue
+        A root of your own (:meth:`Root.wrap <insitu_widgets.Root.wrap>`), its images, and what
+        :func:`~insitu_widgets.sweep` has measured of it, if it has. It is offered beside the
+        shipped ones, and is where the explorer starts.
+
+    Raises
+    ------
+    ValueError
+        If a root comes without its images, or images or a catalogue without their root.
     """
 
     situation = Instance(Situation)
@@ -55,24 +69,46 @@ class Explorer(HasTraits):
         runner: Inline | Latest | None = None,
         *,
         measuring: bool = True,
+        root: Root | None = None,
+        images: ImageSet | None = None,
+        catalogue: Catalogue | None = None,
     ) -> None:
         super().__init__()
         self._runner = runner or Inline()
-        self._laboratory = Laboratory()
+        if (root is None) != (images is None) or (catalogue is not None and root is None):
+            msg = (
+                "root, images and catalogue must come together (the catalogue may be missing); "
+                "got only some. Give the root and its images, too."
+            )
+            raise ValueError(msg)
+        self._laboratory = Laboratory(root, images)
+        self._own_catalogue = catalogue or Catalogue(())
         self._measuring = measuring
         self._requested: Request | None = None
-        self.situation = situation or Situation()
+        self.situation = situation or self.start
+
+    @property
+    def own(self) -> Card | None:
+        """The card of the user's own root, if there is one."""
+        return self._laboratory.card
+
+    @property
+    def start(self) -> Situation:
+        """Where the explorer starts, and what a reset goes back to."""
+        return Situation(root=self.own.name, own=self.own) if self.own else Situation()
 
     @property
     def catalogue(self) -> Catalogue:
-        """The shipped measurements of the situation's root; empty where there are none yet."""
+        """What was measured of the situation's root; empty where nothing was yet."""
         root = self.situation.root
+        if self.situation.own:
+            return self._own_catalogue
         return load_catalogue(root) if root in shipped() else Catalogue(())
 
     @property
     def unmeasured(self) -> str:
         """Why nothing is measured live, in one line with the remedy; empty where it is."""
-        return missing_images(self.situation.root)
+        return "" if self.situation.own else missing_images(self.situation.root)
 
     @property
     def request(self) -> Request | None:
@@ -92,6 +128,8 @@ class Explorer(HasTraits):
     def by_hand(self, **cut: Any) -> None:
         """Choose exit, keep or bits by hand, starting from what is chosen now."""
         current = self.decision.recipe or Recipe(self.situation.root)
+        if cut.get("exit") == self.situation.card.num_exits:
+            cut["exit"] = None  # one sub-model has one key
         self.change(recipe=replace(current, **cut))
 
     def measure(self) -> None:
@@ -152,7 +190,9 @@ class Explorer(HasTraits):
     def results(self) -> dict[str, Any]:
         """State and measured results as plain values, for JSON."""
         situation = {
-            item.name: getattr(self.situation, item.name) for item in fields(Situation)
+            item.name: getattr(self.situation, item.name)
+            for item in fields(Situation)
+            if item.name != "own"
         } | {"recipe": None if self.situation.recipe is None else str(self.situation.recipe)}
         expected = self.decision.expected
         record: dict[str, Any] = {

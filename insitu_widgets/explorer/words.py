@@ -6,7 +6,6 @@ from dataclasses import replace
 from html import escape
 from typing import TYPE_CHECKING
 
-from insitu_widgets.cards import ROOTS
 from insitu_widgets.network.situation import broken_limit, choose
 from insitu_widgets.units import error_rate, percent, quantity
 
@@ -21,7 +20,8 @@ def size_bits(explorer: Explorer) -> int | None:
     """Bits of the chosen packet: from the catalogue, else from the one that was sent."""
     if explorer.decision.expected:
         return explorer.decision.expected.num_bits
-    return explorer.delivery.num_bits if explorer.delivery and not explorer.stale else None
+    sent = explorer.delivery if not explorer.stale else None
+    return round(explorer.situation.scale * sent.num_bits) if sent else None
 
 
 def sentence(explorer: Explorer) -> str:
@@ -39,9 +39,20 @@ def sentence(explorer: Explorer) -> str:
         f"{quantity(num_bits / 8, 'B')} arriving in "
         f"{quantity(situation.link.time_s(num_bits), 's')} of {quantity(situation.latency_s, 's')}"
     )
+    scaled = _scaled(situation)
     if situation.recipe is not None:
-        return f"You ask for {what}: {arrival}; {_judged(explorer, num_bits)}"
-    return f"The network sends {what}: {arrival}{_binding(explorer)}"
+        return f"You ask for {what}: {arrival}; {_judged(explorer, num_bits)}{scaled}"
+    return f"The network sends {what}: {arrival}{_binding(explorer)}{scaled}"
+
+
+def _scaled(situation: Situation) -> str:
+    if not situation.as_if:
+        return ""
+    return (
+        f" <b>Sizes and times are as if this root had the size of {situation.as_if}</b> "
+        f"(× {situation.scale:.3g}); every accuracy is {escape(situation.root)}'s own, not "
+        f"{situation.as_if}'s."
+    )
 
 
 def _judged(explorer: Explorer, num_bits: int) -> str:
@@ -90,10 +101,11 @@ def tiles(explorer: Explorer) -> str:
     situation, expected = explorer.situation, explorer.decision.expected
     estimate = None if explorer.stale else explorer.estimate
     size = size_bits(explorer)
-    root_bits = 32 * ROOTS[situation.root].parameters
+    root_bits = situation.root_bits
     nothing = explorer.decision.recipe is None
     missing = "nothing is sent" if nothing else "size known once it is packed"
-    share = f"packet: {percent(size / root_bits)} of the float32 root" if size else missing
+    whole = f"root as large as {situation.as_if}" if situation.as_if else "float32 root"
+    share = f"packet: {percent(size / root_bits)} of the {whole}" if size else missing
     believed, note = "–", "nothing to expect" if nothing else "expected: not in the catalogue"
     if expected:
         believed, note = percent(expected.accuracy), _expectation(situation, expected)

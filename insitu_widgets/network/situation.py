@@ -5,7 +5,7 @@ A situation is the paper's device situation information (DSI, section 2). Needs 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from decimal import ROUND_CEILING, Context
 from functools import cached_property
 from types import MappingProxyType
@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode
 
 from insitu_widgets.air.channel import GUARDS, Link
-from insitu_widgets.cards import ROOTS
+from insitu_widgets.air.rates import parameter_counts
+from insitu_widgets.cards import ROOTS, Card
 from insitu_widgets.errors import in_range, one_of
 from insitu_widgets.levels.recipe import Recipe
 from insitu_widgets.units import quantity
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from insitu_widgets.network.catalogue import Catalogue, Measurement
 
 
+#: Large models whose size a root may take for the link's arithmetic: their parameters.
+AS_IF = MappingProxyType(parameter_counts("exact"))
 #: The largest seed of the channel.
 MOST_SEED = 10**9
 
@@ -58,6 +61,11 @@ class Situation:
         A name for the people who read it; it decides nothing.
     recipe
         ``None`` lets the network choose; otherwise the sub-model asked for by hand.
+    as_if
+        A large model, one of the paper's three: sizes and times are as if the root had its number
+        of parameters. What is measured stays the root's own. Empty: its own size.
+    own
+        The card of a root of the user's own; ``None`` for a shipped one.
 
     Raises
     ------
@@ -76,9 +84,12 @@ class Situation:
     seed: int = 0
     application: str = ""
     recipe: Recipe | None = None
+    as_if: str = ""
+    own: Card | None = None
 
     def __post_init__(self) -> None:
-        one_of("root", self.root, ROOTS)
+        one_of("root", self.root, ROOTS if self.own is None else (self.own.name,))
+        one_of("as_if", self.as_if, ("", *AS_IF))
         one_of("guard", self.guard, GUARDS)
         in_range("seed", self.seed, 0, MOST_SEED)
         for item in NUMBERS.values():
@@ -104,6 +115,21 @@ class Situation:
     def rate_bps(self) -> float:
         """Rate of the link: bandwidth times spectral efficiency."""
         return self.bandwidth_hz * self.spectral_efficiency_bps_hz
+
+    @property
+    def card(self) -> Card:
+        """What is known of the root."""
+        return self.own or ROOTS[self.root]
+
+    @property
+    def scale(self) -> float:
+        """Bits on the link for each bit of a packet: above 1 where :attr:`as_if` says so."""
+        return AS_IF[self.as_if] / self.card.parameters if self.as_if else 1.0
+
+    @property
+    def root_bits(self) -> float:
+        """Bits of the float32 root as the link sees it, parameters only."""
+        return 32 * self.card.parameters * self.scale
 
     @cached_property
     def link(self) -> Link:
@@ -218,6 +244,15 @@ def broken_limit(situation: Situation, num_bits: int) -> str:
     return "memory" if num_bits / 8 > situation.memory_bytes else ""
 
 
+def candidates(situation: Situation, catalogue: Catalogue) -> tuple[Measurement, ...]:
+    """The catalogue's rows for a situation, their bits as the link sees them."""
+    rows = catalogue.at(situation.root, situation.bit_error_rate, situation.guard)
+    scale = situation.scale
+    if scale == 1.0:
+        return rows
+    return tuple(replace(row, num_bits=round(scale * row.num_bits)) for row in rows)
+
+
 def choose(situation: Situation, catalogue: Catalogue) -> Decision:
     """Choose the best sub-model that arrives in time and fits the memory.
 
@@ -231,7 +266,7 @@ def choose(situation: Situation, catalogue: Catalogue) -> Decision:
     ValueError
         If the catalogue knows nothing of the situation's root.
     """
-    measured = catalogue.at(situation.root, situation.bit_error_rate, situation.guard)
+    measured = candidates(situation, catalogue)
     if not measured:
         raise ValueError(_no_measurements(situation))
     broken = {row.recipe: broken_limit(situation, row.num_bits) for row in measured}
@@ -343,16 +378,23 @@ def _enough(value: float, unit: str) -> str:
 def to_query(situation: Situation) -> str:
     """The situation as a query string, what is not default only; every digit of it."""
     pairs = []
-    for item in fields(Situation):
-        value = getattr(situation, item.name)
-        if value != getattr(DEFAULT, item.name):
+    for name in _NAMES:
+        value = getattr(situation, name)
+        if value != getattr(DEFAULT, name):
             text = str(value)
-            pairs.append((item.name, text.removesuffix(".0") if item.name in NUMBERS else text))
+            pairs.append((name, text.removesuffix(".0") if name in NUMBERS else text))
     return urlencode(pairs)
 
 
-def from_query(query: str) -> tuple[Situation, tuple[str, ...]]:
+def from_query(query: str, own: Card | None = None) -> tuple[Situation, tuple[str, ...]]:
     """Read a situation from a query string.
+
+    Parameters
+    ----------
+    query
+        As :func:`to_query` writes it.
+    own
+        The card of a user's own root, which is then the default and may be named.
 
     Returns
     -------
@@ -364,6 +406,8 @@ def from_query(query: str) -> tuple[Situation, tuple[str, ...]]:
     pairs = parse_qsl(query.removeprefix("?"), keep_blank_values=True)
     given = {name: text for name, text in pairs if name in _NAMES}
     good: dict[str, Any] = {}
+    if own is not None and given.get("root", own.name) == own.name:
+        good = {"root": own.name, "own": own}
     problems = []
     for name in [name for name in _NAMES if name in given]:
         try:
@@ -375,7 +419,8 @@ def from_query(query: str) -> tuple[Situation, tuple[str, ...]]:
     return Situation(**good), tuple(problems)
 
 
-_NAMES = [item.name for item in fields(Situation)]  # the root comes before the recipe
+#: What a link carries; the root comes before the recipe.
+_NAMES = [item.name for item in fields(Situation) if item.name != "own"]
 
 
 def _parse(name: str, text: str) -> object:

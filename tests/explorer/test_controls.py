@@ -1,14 +1,16 @@
 """Controls without a browser: each sets the situation, and shows what it has become."""
 
+import html
+
 import pytest
 
 from insitu_widgets.explorer import words
 from insitu_widgets.explorer.charts import Charts
-from insitu_widgets.explorer.controls import CUSTOM, Controls, say, stops
+from insitu_widgets.explorer.controls import CUSTOM, OWN_SIZE, Controls, say, stops
 from insitu_widgets.explorer.dashboard import dashboard
 from insitu_widgets.explorer.state import Explorer
 from insitu_widgets.levels.recipe import Recipe
-from insitu_widgets.network.situation import MOST_SEED, NUMBERS, PRESETS, Situation
+from insitu_widgets.network.situation import MOST_SEED, NUMBERS, PRESETS, Situation, from_query
 
 
 @pytest.fixture
@@ -176,3 +178,22 @@ def test_what_a_link_says_is_shown_as_text_not_as_markup(explorer):
     assert "&lt;script&gt;" in head
     assert explorer.situation.latency_s == 0.2
     assert explorer.estimate is not None
+
+
+def test_another_size_is_for_the_link_only_and_says_so(explorer, controls):
+    explorer.change(bandwidth_hz=1e9, memory_bytes=1e9, latency_s=1.0)
+    before = explorer.decision.expected
+    controls.as_if.value = "ResNet-50"
+    assert explorer.situation.as_if == "ResNet-50"
+    after = explorer.decision.expected
+    assert after.accuracy <= before.accuracy
+    sentence = words.sentence(explorer)
+    assert "as if this root had the size of ResNet-50" in sentence
+    assert "every accuracy is resnet-digits's own, not ResNet-50's" in html.unescape(sentence)
+    assert "of the root as large as ResNet-50" in words.tiles(explorer)
+    charts = dashboard(explorer).children[1].children[1].charts
+    assert charts["accuracy"]["title"].endswith("sizes as if ResNet-50, accuracy resnet-digits's")
+    assert from_query(explorer.permalink())[0] == explorer.situation
+    controls.as_if.value = OWN_SIZE
+    assert explorer.situation.as_if == ""
+    assert "as if" not in words.sentence(explorer)

@@ -6,13 +6,16 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from insitu_widgets import PRESETS, Catalogue, Link, Measurement, Recipe, Situation, choose
+from insitu_widgets import PRESETS, ROOTS, Catalogue, Link, Measurement, Recipe, Situation, choose
+from insitu_widgets.cards import Card
 from insitu_widgets.levels.recipe import BITS
 from insitu_widgets.network.catalogue import load_catalogue
 from insitu_widgets.network.situation import (
+    AS_IF,
     MOST_SEED,
     NUMBERS,
     broken_limit,
+    candidates,
     from_query,
     to_query,
 )
@@ -110,6 +113,41 @@ def test_an_application_is_text(value):
 def test_a_recipe_is_one_for_the_root(value):
     with pytest.raises(ValueError, match=r"^recipe must be a Recipe for .+'resnet-digits'.+ got "):
         Situation(recipe=value)
+
+
+@pytest.mark.parametrize("value", ["resnet50", None, 1.0, "ViT"])
+def test_a_size_to_take_is_one_of_the_papers_models(value):
+    with pytest.raises(ValueError, match=r"^as_if must be one of , ResNet-50, .+; got .+ Choose"):
+        Situation(as_if=value)
+
+
+@pytest.mark.parametrize("name", AS_IF)
+def test_another_size_changes_sizes_and_no_accuracy(name):
+    """Every candidate is as many times larger; what was measured of it stays."""
+    catalogue = load_catalogue("vgg-digits")
+    plain, large = Situation(root="vgg-digits"), Situation(root="vgg-digits", as_if=name)
+    assert large.scale == AS_IF[name] / ROOTS["vgg-digits"].parameters
+    assert large.root_bits == pytest.approx(32 * AS_IF[name])
+    rows = zip(candidates(plain, catalogue), candidates(large, catalogue), strict=True)
+    for mine, theirs in rows:
+        assert theirs == replace(mine, num_bits=round(mine.num_bits * large.scale))
+    fast = replace(large, bandwidth_hz=1e10, memory_bytes=1e9, latency_s=1.0)
+    decision = choose(fast, catalogue)
+    assert decision.fits
+    assert decision.expected.num_bits / fast.rate_bps < 1.0
+    assert choose(large, catalogue).recipe is None
+
+
+def test_a_root_of_ones_own_brings_its_card():
+    card = Card("mine", "own", "own", 3, 1000, (10, 1000), (0.5, 0.6))
+    mine = Situation(root="mine", own=card)
+    assert (mine.card, mine.root_bits) == (card, 32_000)
+    assert from_query(to_query(mine), card) == (mine, ())
+    assert from_query("", card)[0] == mine
+    assert from_query("root=vgg-digits", card)[0] == Situation(root="vgg-digits")
+    assert from_query(to_query(mine))[1][0].startswith("root must be one of resnet-digits")
+    with pytest.raises(ValueError, match="root must be one of mine; got 'resnet-digits'"):
+        Situation(own=card)
 
 
 def test_the_rate_is_bandwidth_times_efficiency():
@@ -402,5 +440,5 @@ def test_a_catalogue_of_another_root_is_refused():
 
 
 def test_every_field_is_covered_here():
-    named = {"root", "guard", "seed", "application", "recipe", *NUMBERS}
+    named = {"root", "guard", "seed", "application", "recipe", "as_if", "own", *NUMBERS}
     assert {item.name for item in fields(Situation)} == named
