@@ -44,7 +44,7 @@ def a_prediction(page: Page, url: str) -> None:
     page.wait_for_function(
         "document.querySelector('.insitu-verdict').innerText.includes('Measured:')"
     )
-    page.locator(".insitu-question").evaluate("box => box.scrollIntoView()")
+    page.locator(".insitu-verdict").evaluate("box => box.scrollIntoView()")
     settle(page)
 
 
