@@ -4,6 +4,7 @@
 PORT ?= 8866
 PYTHON ?=
 VENV ?= .venv
+HANDOUT ?= build/handout
 
 ifeq ($(OS),Windows_NT)
   BIN := $(VENV)/Scripts
@@ -14,15 +15,17 @@ RUN := "$(BIN)/python" -m
 TEMPLATE := $(wildcard share/jupyter/voila/templates/insitu/*)
 PACKAGING := pyproject.toml constraints.txt tools/install.sh $(TEMPLATE)
 
-.PHONY: help dashboard classroom lab test lint bench clean
+.PHONY: help dashboard classroom lab handout test lint bench screenshots clean
 
 help:
 	@echo 'make dashboard   install what is missing, then open the explorer on http://127.0.0.1:$(PORT)/'
 	@echo 'make classroom   open the notebooks to a class, on every network of this machine (classroom_config.py)'
 	@echo 'make lab         open the notebooks in JupyterLab'
+	@echo 'make handout     write the course as pages that open from a file, offline, into $(HANDOUT)'
 	@echo 'make test        install the test tools, then run every test and check style and types'
 	@echo 'make lint        check style and types only'
 	@echo 'make bench       measure against the named peers and floors'
+	@echo 'make screenshots take the pictures of README.md and docs/ anew'
 	@echo 'make clean       remove caches and build products (and leave $(VENV))'
 	@echo
 	@echo 'PORT=8867        another port            PYTHON=python3.12   another interpreter'
@@ -36,6 +39,13 @@ classroom: $(VENV)/.installed
 
 lab: $(VENV)/.installed
 	@$(RUN) jupyterlab notebooks/00_start_here.ipynb
+
+handout: $(VENV)/.installed-test
+	@$(RUN) insitu_widgets.explorer.handout --out '$(HANDOUT)'
+
+screenshots: $(VENV)/.installed-test
+	@$(RUN) tests.browser.chromium --install
+	@$(RUN) tests.browser.screenshot
 
 test: $(VENV)/.installed-test
 	@$(RUN) tests.browser.chromium --install

@@ -93,9 +93,9 @@ def class_panel(
 def _steps(
     folder: Path | None, questions: Mapping[str, Question], *, upload: Sequence[Any]
 ) -> Iterator[Picture]:
-    lying = [] if folder is None else sorted(folder.glob("*.json"))
-    files = [(path.name, path.read_bytes()) for path in lying]
-    merged = merge([*files, *((each.name, bytes(each.content)) for each in upload)], questions)
+    lying, unread = ([], {}) if folder is None else _lying(folder)
+    merged = merge([*lying, *((each.name, bytes(each.content)) for each in upload)], questions)
+    merged = replace(merged, refused={**unread, **merged.refused})
     charts = _pictures(merged, questions)
     count = sum(len(sheet.solutions) for sheet in merged.sheets.values())
     yield Picture(charts, _words(merged, [], []), 0.1 if count else 1.0)
@@ -105,6 +105,19 @@ def _steps(
         places += [place] if place else []
         fallen += [why] if why else []
         yield Picture({}, _words(merged, places, fallen), done / count)
+
+
+def _lying(folder: Path) -> tuple[list[tuple[str, bytes]], dict[str, str]]:
+    """The files of a folder, and why each of the others could not be read."""
+    if not folder.is_dir():
+        return [], {str(folder): "folder must be one of this machine; there is none. Make it."}
+    files, unread = [], {}
+    for path in sorted(folder.glob("*.json")):
+        try:
+            files.append((path.name, path.read_bytes()))
+        except OSError as error:
+            unread[path.name] = f"file must be readable; it is not ({error.strerror}). Replace it."
+    return files, unread
 
 
 def _pictures(merged: Merged, questions: Mapping[str, Question]) -> dict[str, Chart]:

@@ -37,7 +37,7 @@ from insitu_widgets.network.situation import PRESETS
 _HERE = Path(__file__).parent
 INDEX = "00_start_here"
 _FORMULA = re.compile(r"\$\$(.+?)\$\$|\$([^$\n]+?)\$", flags=re.DOTALL)
-_LIVE = "In the live notebook something more stands here; it needs a kernel."
+_LIVE = "In the live notebook your answers are kept and saved here; that needs a kernel."
 
 
 def build(notebooks: Sequence[Path], glossary: Path, out: Path) -> Iterator[Path]:
@@ -139,6 +139,7 @@ def _linked(html: str, names: Sequence[str]) -> str:
 def _widget(thing: Any) -> str:
     """A panel as HTML; what needs a kernel is named."""
     if isinstance(thing, PredictFirst):
+        thing.settle()
         inner = _panel(thing.view) if isinstance(thing.view, Panel) else _catalogue()
         return (
             f'<section class="insitu insitu-panel insitu-question"><p><b>Predict first.</b> '

@@ -98,7 +98,7 @@ class PredictFirst(widgets.VBox):
         self.verdict = widgets.HTML().add_class("insitu-words").add_class("insitu-verdict")
         self._lock = Lock(view) if self.locked else None
         self.button.on_click(lambda _: self._post(self.commit))
-        self.back.on_click(lambda _: self._post(self._settle))
+        self.back.on_click(lambda _: self._post(self.settle))
         points = widgets.HBox(self.inputs).add_class("insitu-points")
         text = widgets.HTML(
             f'<p class="insitu-ask"><b>Predict first.</b> {escape(question.text)}</p>'
@@ -142,9 +142,9 @@ class PredictFirst(widgets.VBox):
         assert self._lock
         self._lock.open()
         self._show()
-        self._settle()
+        self.settle()
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
         """Put the controls to the question's settings and measure there."""
         settings = self.question.settings
         if isinstance(self.view, Board):
@@ -189,7 +189,7 @@ class PredictFirst(widgets.VBox):
         if made is None:
             self._say("Figures and controls unlock when you have locked in a prediction.")
         else:
-            self._say(_told(self.question, made.predicted, made.measured))
+            self._say(_told(self.question, made.predicted, made.measured), "insitu-sentence")
             values = made.predicted if isinstance(made.predicted, tuple) else (made.predicted,)
             for control, value in zip(self.inputs, values, strict=True):
                 control.value = value
@@ -258,7 +258,7 @@ def _inputs(question: Question) -> list[Any]:
             value=(question.low + question.high) / 2,
             orientation="vertical",
             readout_format=".0f",
-            layout={"height": "150px", "width": "80px"},
+            layout={"height": "180px", "width": "80px"},
         )
         for tick in question.ticks
     ]

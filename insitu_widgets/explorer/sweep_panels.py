@@ -22,13 +22,8 @@ from insitu_widgets.levels.recipe import Recipe
 from insitu_widgets.network.catalogue import Catalogue, Measurement
 from insitu_widgets.units import error_rate, percent, quantity
 
-_MARKS = tuple(
-    zip(
-        (BLUE, RED, GREEN, ORANGE, PURPLE, SKY, GREY),
-        ("circle", "x", "square", "diamond", "triangle-up", "cross", "star"),
-        strict=True,
-    )
-)
+_COLORS = (BLUE, RED, GREEN, ORANGE, PURPLE, SKY, GREY)
+_SYMBOLS = ("circle", "x", "square", "diamond", "triangle-up", "cross", "star")
 
 
 def table_panel(table: Catalogue) -> Panel:
@@ -58,8 +53,7 @@ def _steps(table: Catalogue, rate: float, by: str) -> Iterator[Picture]:
     for row in sorted(rows, key=lambda row: row.recipe):
         groups.setdefault(_group(row.recipe, by), []).append(row)
     data = [
-        _dots(name, found, {"color": color, "symbol": symbol, "size": 9})
-        for (name, found), (color, symbol) in zip(groups.items(), _MARKS, strict=False)
+        _dots(name, found, _mark(number)) for number, (name, found) in enumerate(groups.items())
     ]
     edge = _dots("worth having", front, {"size": 1})
     data.insert(0, {**edge, "mode": "lines", "line": {"color": GREY, "width": 2, "shape": "hv"}})
@@ -70,6 +64,13 @@ def _steps(table: Catalogue, rate: float, by: str) -> Iterator[Picture]:
     )
     chart = Chart("Accuracy against packet size", said, {"data": data, "layout": layout})
     yield Picture({"table": chart}, f"<p>{said}</p>")
+
+
+def _mark(number: int) -> dict[str, object]:
+    """A mark of its own for each group: more groups than colours take another symbol."""
+    again, color = divmod(number, len(_COLORS))
+    symbol = _SYMBOLS[(color + again) % len(_SYMBOLS)]
+    return {"color": _COLORS[color], "symbol": symbol, "size": 9}
 
 
 def _group(recipe: Recipe, by: str) -> str:

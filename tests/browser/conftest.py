@@ -31,7 +31,7 @@ ARGS = (
     "--disable-sync",
 )
 HERE = {"127.0.0.1", "localhost"}
-INLINE = {"about", "blob", "data"}
+INLINE = {"about", "blob", "data", "file"}
 
 
 def pytest_collection_modifyitems(items):

@@ -159,6 +159,7 @@ def test_the_class_in_one_picture(tmp_path):
         text = sheet(f"group {number} <i>", 20.0 * number).to_json()
         (tmp_path / f"{number}.json").write_text(text, encoding="utf-8")
     (tmp_path / "broken.json").write_text("{")
+    (tmp_path / "folder.json").mkdir()
     panel = class_panel(tmp_path)
     assert panel.charts.errors == {}
     charts = panel.charts.charts
@@ -170,11 +171,13 @@ def test_the_class_in_one_picture(tmp_path):
     assert len(charts["exits-of-the-vgg"]["spec"]["data"]) == 4
     assert "Half are off by 67.5 or less" in charts["two-bits"]["text"]
     words = panel.words.value
-    assert "3 files read, 1 refused" in words
+    assert "3 files read, 2 refused" in words
+    assert "folder.json: file must be readable" in words
     assert "broken.json: file must be JSON" in words
     assert words.count("12,896 bit") == 3
     assert "<i>" not in words
 
 
 def test_a_class_without_files_says_so():
-    assert "0 files read" in class_panel().words.value
+    assert "0 files read, 0 refused" in class_panel().words.value
+    assert "there is none. Make it." in class_panel("no/such").words.value
