@@ -1,31 +1,38 @@
 """A class on one server: thirty arrive within a minute, one's kernel is killed, and long use.
 
-Every visitor is a real page, a context of its own in one Chromium that shares the machine with the
-server: the browser's work, which a class does on its own laptops, is in every figure.
+A page costs its browser four seconds of processor time, which a class spends on its own laptops,
+and the server less than one. So on one machine one visitor in five is a real page, a context of its
+own in one Chromium, and the others speak with the server as a page does (see ``wire``): they fetch
+the same files, hold the same conversation with their kernel, and do not draw.
 """
 
 import asyncio
 import random
+import re
 import secrets
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import mean
 from tempfile import TemporaryDirectory
+from typing import Self
+from urllib.parse import urlsplit
 
 import psutil
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page, Request, async_playwright
 
 from benchmarks.page import COMPLETE, LIMIT_MS, PROBE, ROOT, SETTLED, VIEWPORT, kernel_id
 from benchmarks.table import Row, below, timed
+from benchmarks.wire import WireVisitor
 from insitu_widgets import serve
 from tests.browser import chromium, conftest
 
 VISITORS, WITHIN_S, MOVES = 30, 60.0, 10
+REAL_EVERY = 5
 USABLE_S, PRIVATE_MB = 5.0, 150.0
 POOL = 3
 #: Sliders that a visitor moves in turn; wherever they stand, something fits.
@@ -130,13 +137,17 @@ class Visitor:
         self.moves: list[float] = []
 
     @classmethod
-    async def arrive(cls, room: Room, browser: Browser) -> "Visitor":
+    async def arrive(
+        cls, room: Room, browser: Browser, hear: Callable[[Request], None] | None = None
+    ) -> Self:
         """Open the front page; returns when the page has answered a key and has an estimate."""
         context = await browser.new_context(viewport=VIEWPORT)
         context.set_default_timeout(LIMIT_MS)
         await context.add_init_script(path=PROBE)
         visitor = cls(await context.new_page(), [])
         conftest._watch(visitor.page, visitor.faults)  # noqa: SLF001
+        if hear:
+            visitor.page.on("request", hear)
         await visitor.page.goto(room.url, wait_until="commit")
         visitor.marks = await visitor.page.evaluate(
             "limit => probe.watchOpening('memory_bytes', limit)", LIMIT_MS
@@ -163,41 +174,65 @@ class Visitor:
     async def leave(self, *, abruptly: bool = False) -> None:
         """Close the tab; abruptly: without the farewell that ends the kernel."""
         if not abruptly:
-            await self.page.close(run_before_unload=True)
-            await asyncio.sleep(0.2)
+            await self.page.goto("about:blank")
+            await asyncio.sleep(1.0)  # the farewell is on its way
         await self.page.context.close()
 
 
 async def _class(room: Room, browser: Browser, count: int) -> list[Row]:
-    async def visit(number: int) -> Visitor:
+    paths = await _files(room, browser)
+
+    async def visit(number: int) -> Visitor | WireVisitor:
         await asyncio.sleep(number * WITHIN_S / VISITORS)
-        visitor = await Visitor.arrive(room, browser)
+        visitor: Visitor | WireVisitor
+        if number % REAL_EVERY == 0:
+            visitor = await Visitor.arrive(room, browser)
+        else:
+            visitor = await WireVisitor.arrive(room.url, paths)
         for turn in range(MOVES):
             key = "ArrowLeft" if turn // len(SLIDERS) else "ArrowRight"
             await visitor.move(SLIDERS[turn % len(SLIDERS)], key)
         return visitor
 
     results = await asyncio.gather(*map(visit, range(count)), return_exceptions=True)
-    visitors = [result for result in results if isinstance(result, Visitor)]
-    lost = [repr(result) for result in results if not isinstance(result, Visitor)]
+    visitors = [each for each in results if not isinstance(each, BaseException)]
+    lost = [repr(each) for each in results if isinstance(each, BaseException)]
     lost += [fault for visitor in visitors for fault in visitor.faults]
     what = f"of {count} visitors within {count * WITHIN_S / VISITORS:.0f} s, {MOVES} moves each:"
     figure = f"{len(visitors)} reached every measured result"
     rows = [Row(what, figure, str(count), len(visitors) == count, wrong="; ".join(lost))]
-    for mark, words, target in (
-        ("usable", "usable page", USABLE_S),
-        ("estimate", "first measured estimate", None),
-    ):
-        samples = [visitor.marks[mark] / 1e3 for visitor in visitors if mark in visitor.marks]
-        rows.append(timed(f"arrival to {words}", samples, "s", target))
-    moves = [seconds for visitor in visitors for seconds in visitor.moves]
-    rows += [timed("move to all images measured", moves, "s"), *_memory(room, count)]
-    if len(visitors) > 1:
-        rows.append(await _killed(room, visitors[0], visitors[1]))
+    for kind, words in ((WireVisitor, "without a browser"), (Visitor, "in a browser here")):
+        rows += _times([visitor for visitor in visitors if isinstance(visitor, kind)], words)
+    rows += _memory(room, count)
+    pages = [visitor for visitor in visitors if isinstance(visitor, Visitor)]
+    if len(pages) > 1:
+        rows.append(await _killed(room, pages[0], pages[1]))
     await asyncio.gather(*(visitor.leave() for visitor in visitors))
     left = await room.emptied(15.0)
     rows.append(Row("kernels left when all have closed their tabs", str(left), "none", left == 0))
     return rows
+
+
+async def _files(room: Room, browser: Browser) -> list[str]:
+    """What a page asks the server for besides itself; the first page warms Chromium up, too."""
+    asked: list[str] = []
+    visitor = await Visitor.arrive(room, browser, lambda request: asked.append(request.url))
+    await visitor.leave()
+    parts = (urlsplit(address) for address in asked)
+    return [
+        part.path for part in parts if re.match("/voila/(static|labextensions|templ)", part.path)
+    ]
+
+
+def _times(visitors: Sequence[Visitor | WireVisitor], words: str) -> Iterator[Row]:
+    for mark, what, target in (
+        ("usable", "usable page", USABLE_S),
+        ("estimate", "first measured estimate", None),
+    ):
+        samples = [visitor.marks[mark] / 1e3 for visitor in visitors if mark in visitor.marks]
+        yield timed(f"arrival to {what}, {words}", samples, "s", target)
+    moves = [seconds for visitor in visitors for seconds in visitor.moves]
+    yield timed(f"move to all images measured, {words}", moves, "s")
 
 
 def _memory(room: Room, count: int) -> Iterator[Row]:
