@@ -43,7 +43,7 @@ SETTINGS: dict[str, dict[str, bool | int | str]] = {
     },
     # A cell that runs for two minutes is interrupted, and the page says so.
     "VoilaExecutor": {"timeout": 120},
-    # Voilà cannot tell that a tab was closed: a kernel that has no page for five minutes goes.
+    # A kernel whose page went without a word (a crash, a lost network) goes after five minutes.
     "MappingKernelManager": {
         "cull_idle_timeout": 300,
         "cull_interval": 30,
@@ -190,7 +190,8 @@ def _command(port: int, notebook: Path, *, preheat: bool) -> list[str]:
         for owner, traits in settings.items()
         for name, value in traits.items()
     ]
-    return [sys.executable, "-m", "voila", str(notebook), "--no-browser", *flags]
+    server = "insitu_widgets.page_server"
+    return [sys.executable, "-m", server, str(notebook), "--no-browser", *flags]
 
 
 class _Voila:

@@ -16,7 +16,7 @@ BESIDE_ROOTS = {
     "inference",
     *("augment", "checkpoint", "model_card", "plans", "train"),
 }
-PROGRAMS = {"serve", "train", "classroom"}
+PROGRAMS = {"serve", "page_server", "train", "classroom"}
 LEVELS = {"levels.depth", "levels.parameter", "levels.bit"}
 
 
@@ -68,7 +68,7 @@ def test_the_walk_sees_the_house():
     assert "levels.derive" in ARROWS["air.payload"]
     assert "torch" in FOREIGN["roots"]
     rooms = {module.partition(".")[0] for module in MODULES}
-    assert rooms == {*FLOORS, *BESIDE_ROOTS, "serve"}
+    assert rooms == {*FLOORS, *BESIDE_ROOTS, *PROGRAMS}
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -127,7 +127,8 @@ def test_there_is_no_circle():
     [
         ({"anywidget", "plotly", "IPython"}, {"explorer"}),
         ({"ipywidgets", "traitlets"}, {"explorer", "classroom"}),
-        ({"voila", "jupyter_client", "jupyter_server", "tornado", "ipykernel"}, {"classroom"}),
+        ({"voila"}, {"classroom", "page_server"}),
+        ({"jupyter_client", "jupyter_server", "tornado", "ipykernel"}, {"classroom"}),
         ({"dask", "distributed"}, {"network.sweep", "network.study"}),
         ({"torchvision"}, {"roots", "air.rates", "cifar100", "levels.imagenet"}),
         ({"safetensors"}, {"roots", "model_card"}),

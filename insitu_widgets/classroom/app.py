@@ -19,8 +19,6 @@ from jupyter_server.utils import url_path_join
 from tornado.ioloop import IOLoop, PeriodicCallback
 from traitlets import Bool, Int, TraitError, Unicode, default, validate
 from traitlets.config import Config
-from voila.app import Voila
-from voila.shutdown_kernel_handler import VoilaShutdownKernelHandler
 from voila.tornado.contentshandler import VoilaContentsHandler
 from voila.tornado.handler import TornadoVoilaHandler
 from voila.tornado.treehandler import TornadoVoilaTreeHandler
@@ -29,6 +27,7 @@ from insitu_widgets.classroom import provisioner
 from insitu_widgets.classroom.kernels import ClassConnection, ClassKernels
 from insitu_widgets.classroom.warm import WarmProcess, can_fork
 from insitu_widgets.errors import in_range
+from insitu_widgets.page_server import PageServer
 from insitu_widgets.serve import SETTINGS, ServeError, require_free
 
 PAGES = Path(__file__).parent / "pages"
@@ -66,7 +65,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 }
 
 
-class Classroom(Voila):
+class Classroom(PageServer):
     """A server for a class on one machine."""
 
     description = Unicode("Serve the notebooks of a folder to a class, with Voilà.")
@@ -83,7 +82,7 @@ class Classroom(Voila):
         config=True
     )
     raise_config_file_errors = True
-    aliases = {**Voila.aliases, "config": "Classroom.config_file"}  # noqa: RUF012  (as Voilà has it)
+    aliases = {**PageServer.aliases, "config": "Classroom.config_file"}  # noqa: RUF012  (as Voilà has it)
 
     _warm: WarmProcess | None = None
 
@@ -141,10 +140,9 @@ class Classroom(Voila):
         return settings
 
     def init_handlers(self) -> list[Any]:
-        """Voilà's handlers without those that list files, and with ours in place of three."""
+        """Voilà's handlers without those that list files, and with ours in place of one."""
         ours = {
             TornadoVoilaHandler: PageHandler,
-            VoilaShutdownKernelHandler: LeaveHandler,
             TornadoVoilaTreeHandler: None,
             VoilaContentsHandler: None,
         }
@@ -235,15 +233,3 @@ class PageHandler(TornadoVoilaHandler):
         if status_code == HTTPStatus.SERVICE_UNAVAILABLE:
             self.set_header("Retry-After", str(_RETRY_S))
         super().write_error(status_code, **kwargs)
-
-
-class LeaveHandler(VoilaShutdownKernelHandler):
-    """Ends a kernel when its page is closed.
-
-    The page says so with ``sendBeacon``, which cannot carry the token against forged requests that
-    Jupyter asks for; so Voilà refuses it, and the kernel lives on. Nothing can be forged here: the
-    kernel's id is known to its page alone.
-    """
-
-    def check_xsrf_cookie(self) -> None:
-        """Nothing to check."""

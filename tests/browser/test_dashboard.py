@@ -311,17 +311,34 @@ def test_everything_is_on_one_screen_of_a_projector(page, voila_server):
         assert box["x"] + box["width"] <= 1366
 
 
-def test_a_dead_kernel_is_told(page, voila_server):
-    open_page(page, voila_server)
-    assert text(page, ".insitu-banner") == ""
+def kernels_of(page):
+    """The processes of the page's own kernel."""
     config = json.loads(page.inner_text("#jupyter-config-data"))
-    kernels = [
+    return [
         process
         for process in psutil.process_iter(["cmdline"])
         if any(config["kernelId"] in word for word in process.info["cmdline"] or [])
     ]
-    assert len(kernels) == 1
-    kernels[0].kill()
+
+
+def test_a_page_that_is_left_takes_its_kernel_along(page, voila_server):
+    """By a reload, and by closing; and its word of it is no error on the console."""
+    open_page(page, voila_server)
+    left = kernels_of(page)
+    page.reload()
+    page.wait_for_selector(".insitu-accuracy .main-svg")
+    left += kernels_of(page)
+    page.goto("about:blank")
+    assert len(left) == 2
+    gone, alive = psutil.wait_procs(left, timeout=30)
+    assert (len(gone), alive) == (2, [])
+
+
+def test_a_dead_kernel_is_told(page, voila_server):
+    open_page(page, voila_server)
+    assert text(page, ".insitu-banner") == ""
+    (kernel,) = kernels_of(page)
+    kernel.kill()
     page.wait_for_function(
         "document.querySelector('.insitu-banner').textContent.includes('Reload')"
     )
