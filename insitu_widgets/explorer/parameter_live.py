@@ -37,7 +37,7 @@ def nested_name(root: str) -> str:
     return root + NESTED_SUFFIX
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=8)
 def scores(root: str, kind: str, seed: int) -> dict[str, Tensor]:
     """Importance of every weight on the way to the last exit."""
     images = live.images_of("train")
@@ -89,7 +89,7 @@ class Ladder:
     making_s: tuple[float, ...]
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=4)
 def ladder(name: str, steps: tuple[tuple[int | None, float, int], ...]) -> Ladder:
     """Cut and pack a ladder of a root."""
     root = live.root_of(name)
