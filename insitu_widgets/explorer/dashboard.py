@@ -16,6 +16,10 @@ from insitu_widgets.network.situation import candidates, from_query
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from insitu_widgets.data import ImageSet
+    from insitu_widgets.network.catalogue import Catalogue
+    from insitu_widgets.roots import Root
+
 #: Seconds after which measuring starts even if no page has said hello (a pre-heated kernel).
 PATIENCE_S = 4.0
 TITLES = {
@@ -65,13 +69,24 @@ def dashboard(explorer: Explorer | None = None) -> Board:
     return _Page(explorer).view
 
 
+def own_panel(root: Root, images: ImageSet, catalogue: Catalogue | None = None) -> widgets.HBox:
+    """The dashboard on a root of your own, with its images and what was measured of it.
+
+    Raises
+    ------
+    ValueError
+        As :class:`Explorer` does.
+    """
+    return _Page(None, root=root, images=images, catalogue=catalogue).view
+
+
 class _Page:
     """Draws an explorer and keeps it drawn."""
 
-    def __init__(self, explorer: Explorer | None) -> None:
+    def __init__(self, explorer: Explorer | None, **own: Any) -> None:
         self._post, later = widget_thread()
         runner = Latest(self._post) if later else Inline()
-        self.explorer = explorer or Explorer(runner=runner, measuring=not later)
+        self.explorer = explorer or Explorer(runner=runner, measuring=not later, **own)
         self._drawing = False
         self._controls = controls.Controls(self.explorer, self._post)
         self._charts = Charts()

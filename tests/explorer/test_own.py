@@ -20,6 +20,7 @@ from insitu_widgets import (
 )
 from insitu_widgets.explorer import words
 from insitu_widgets.explorer.controls import Controls
+from insitu_widgets.explorer.dashboard import own_panel
 from insitu_widgets.network.situation import Situation, from_query
 
 
@@ -89,6 +90,12 @@ def test_the_explorer_chooses_sends_and_measures(mobilenet, images, catalogue):
     assert explorer.estimate.seen == 60
     assert len(explorer.points) == 3 * 8
     assert explorer.results()["measured"]["seen"] == 60
+
+
+def test_its_panel_is_the_dashboard(mobilenet, images, catalogue):
+    shown = own_panel(mobilenet, images, catalogue)
+    head = shown.children[1].children[0].value
+    assert "Even the smallest sub-model (mobilenet · exit 1" in head
 
 
 def test_without_a_catalogue_one_chooses_by_hand(mobilenet, images):
