@@ -38,7 +38,7 @@ POOL = 3
 #: Sliders that a visitor moves in turn; wherever they stand, something fits.
 SLIDERS = ("bandwidth_hz", "latency_s", "memory_bytes", "bit_error_rate", "delay_s")
 #: Long use: so many visits, so many at a time, so many key presses each, without a pause.
-VISITS, AT_A_TIME, PRESSES = 200, 4, 40
+VISITS, AT_A_TIME, PRESSES = 400, 6, 40
 LONG_PRESSES = 1000
 #: One visit in so many ends without a farewell, as a laptop that is shut; its kernel is culled.
 ABRUPT = 5
@@ -122,9 +122,9 @@ async def _measure(room: Room, program: str | None, *, quick: bool) -> AsyncIter
         )
         for row in await _class(room, browser, VISITORS // 5 if quick else VISITORS):
             yield row
-        for row in await _long_use(room, browser, share=10 if quick else 1):
-            yield row
         await browser.close()
+    async for row in _long_use(room, share=10 if quick else 1):
+        yield row
 
 
 class Visitor:
@@ -158,7 +158,7 @@ class Visitor:
         """Press a key on a slider; returns when the page is complete under its new address."""
         start = time.perf_counter()
         before = await self.page.evaluate("location.search")
-        await self.press(slider, key)
+        await self._press(slider, key)
         await self.page.wait_for_function(
             f"old => location.search !== old && ({COMPLETE})() && {MEASURED}",
             arg=before,
@@ -166,16 +166,14 @@ class Visitor:
         )
         self.moves.append(time.perf_counter() - start)
 
-    async def press(self, slider: str, key: str) -> None:
-        """Press a key on a slider, and wait for nothing."""
+    async def _press(self, slider: str, key: str) -> None:
         await self.page.locator(f".insitu-{slider} .noUi-handle").focus()
         await self.page.keyboard.press(key)
 
-    async def leave(self, *, abruptly: bool = False) -> None:
-        """Close the tab; abruptly: without the farewell that ends the kernel."""
-        if not abruptly:
-            await self.page.goto("about:blank")
-            await asyncio.sleep(1.0)  # the farewell is on its way
+    async def leave(self) -> None:
+        """Close the tab."""
+        await self.page.goto("about:blank")
+        await asyncio.sleep(1.0)  # the farewell that ends the kernel is on its way
         await self.page.context.close()
 
 
@@ -271,14 +269,14 @@ async def _killed(room: Room, one: Visitor, other: Visitor) -> Row:
     return Row("a killed kernel", figure, "told, works on reload, others go on", met=True)
 
 
-async def _long_use(room: Room, browser: Browser, share: int) -> list[Row]:
+async def _long_use(room: Room, share: int) -> AsyncIterator[Row]:
     chance = random.Random(0)
     gate = asyncio.Semaphore(AT_A_TIME)
     faults: list[str] = []
 
     async def visit(number: int) -> None:
         async with gate:
-            visitor = await Visitor.arrive(room, browser)
+            visitor = await WireVisitor.arrive(room.url, [])
             await _play(visitor, chance, PRESSES)
             faults.extend(visitor.faults)
             await visitor.leave(abruptly=number % ABRUPT == 0)
@@ -291,24 +289,21 @@ async def _long_use(room: Room, browser: Browser, share: int) -> list[Row]:
         await room.emptied(CULL_S + 15.0)
         sizes.append(_private(room))
     left = await room.emptied(0.0)
-    grown = sizes[2] - sizes[1]
     words = f"{visits} visits, {AT_A_TIME} at a time, {PRESSES} random key presses each"
-    rows = [
-        Row(f"{words}: kernels left", str(left), "none", left == 0, wrong="; ".join(faults[:3])),
-        Row(
-            f"{words}: server and warm process, private, before, at half time, at the end",
-            " / ".join(f"{size:.0f}" for size in sizes) + " MB",
-            f"second half {below(GROWTH_MB, 'MB')} more",
-            grown <= GROWTH_MB,
-        ),
-    ]
-    return [*rows, await _one_page(room, browser, chance, LONG_PRESSES // share)]
+    yield Row(f"{words}: kernels left", str(left), "none", left == 0, wrong="; ".join(faults[:3]))
+    yield Row(
+        f"{words}: server and warm process, private, before, at half time, at the end",
+        " / ".join(f"{size:.0f}" for size in sizes) + " MB",
+        f"second half {below(GROWTH_MB, 'MB')} more",
+        sizes[2] - sizes[1] <= GROWTH_MB,
+    )
+    yield await _one_page(room, chance, LONG_PRESSES // share)
 
 
-async def _one_page(room: Room, browser: Browser, chance: random.Random, presses: int) -> Row:
-    """A page that is used for long: what its kernel has grown by in the second half."""
-    visitor = await Visitor.arrive(room, browser)
-    kernel = room.kernels()[kernel_id(await visitor.page.content())[:8]]
+async def _one_page(room: Room, chance: random.Random, presses: int) -> Row:
+    """A page that is used for long: what its kernel holds after half and after all of it."""
+    visitor = await WireVisitor.arrive(room.url, [])
+    kernel = room.kernels()[visitor.kernel[:8]]
     sizes = []
     for _ in range(2):
         await _play(visitor, chance, presses // 2)
@@ -322,11 +317,11 @@ async def _one_page(room: Room, browser: Browser, chance: random.Random, presses
     )
 
 
-async def _play(visitor: Visitor, chance: random.Random, presses: int) -> None:
+async def _play(visitor: WireVisitor, chance: random.Random, presses: int) -> None:
     """Press keys on random sliders as fast as they go, then wait for the last answer."""
     for _ in range(presses):
         await visitor.press(chance.choice(SLIDERS), chance.choice(("ArrowLeft", "ArrowRight")))
-    await visitor.page.wait_for_function(SETTLED, polling=50)
+    await visitor.settle()
 
 
 def _private(room: Room) -> float:

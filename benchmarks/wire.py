@@ -41,6 +41,7 @@ class WireVisitor:
         self._widgets: dict[str, dict[str, Any]] = {}  # by their comms' ids
         self._changed = asyncio.Condition()
         self._tasks: list[asyncio.Task[None]] = []
+        self._pongs = 0
         self._session = uuid.uuid4().hex
         self._socket: WebSocketClientConnection
         self.kernel = ""
@@ -69,9 +70,26 @@ class WireVisitor:
         await self._reached(self._complete)
         self.moves.append(time.perf_counter() - start)
 
-    async def leave(self) -> None:
-        """Say farewell, as ``sendBeacon`` does, and hang up."""
-        await self._fetch(f"/voila/api/shutdown/{self.kernel}", method="POST", body="")
+    async def press(self, slider: str, key: str) -> None:
+        """Move a slider by a stop, if it is not at its end, and wait for nothing."""
+        widget = self._widgets[self._find(slider)]
+        index = widget["index"] + (1 if key == "ArrowRight" else -1)
+        if 0 <= index < len(widget["_options_labels"]):
+            widget["index"] = index
+            await self._send_update(slider, {"index": index})
+
+    async def settle(self) -> None:
+        """Wait until the page is complete, after all that was pressed."""
+        for _ in range(2):  # the second answer comes after what the last press has drawn
+            answered = self._pongs
+            await self._send_custom({"type": "ping"})
+            await self._reached(lambda answered=answered: self._pongs > answered)
+        await self._reached(self._at_rest)
+
+    async def leave(self, *, abruptly: bool = False) -> None:
+        """Say farewell, as ``sendBeacon`` does, unless abruptly, and hang up."""
+        if not abruptly:
+            await self._fetch(f"/voila/api/shutdown/{self.kernel}", method="POST", body="")
         for task in self._tasks:
             task.cancel()
         self._socket.close()
@@ -129,8 +147,11 @@ class WireVisitor:
             if data["method"] == "update_states":
                 states = {name: each["state"] for name, each in data["states"].items()}
                 self._widgets.update(states)
+            elif data["method"] == "custom":
+                self._pongs += data["content"].get("type") == "pong"
             elif data["method"] in {"update", "echo_update"}:
-                self._widgets.setdefault(content["comm_id"], {}).update(data["state"])
+                # What is not known yet will be asked for, as it is by then.
+                self._widgets.get(content["comm_id"], {}).update(data["state"])
             async with self._changed:
                 self._changed.notify_all()
 
@@ -146,20 +167,26 @@ class WireVisitor:
 
     async def _slide(self, slider: str, step: int) -> None:
         """Move a slider; returns when the charts have another permalink."""
-        charts, moved = self._widgets[self._find("charts")], self._find(slider)
+        charts, widget = self._widgets[self._find("charts")], self._widgets[self._find(slider)]
         before = charts["permalink"]
-        state = {"index": self._widgets[moved]["index"] + step}
-        self._widgets[moved].update(state)
-        data = {"method": "update", "state": state, "buffer_paths": []}
-        await self._send("comm_msg", {"comm_id": moved, "data": data})
+        widget["index"] += step
+        await self._send_update(slider, {"index": widget["index"]})
         await self._reached(lambda: charts["permalink"] != before)
+
+    async def _send_update(self, name: str, state: dict[str, Any]) -> None:
+        data = {"method": "update", "state": state, "buffer_paths": []}
+        await self._send("comm_msg", {"comm_id": self._find(name), "data": data})
+
+    def _at_rest(self) -> bool:
+        """Whether nothing is out of date or being measured; nothing may fit."""
+        stale = self._widgets[self._find("charts")]["stale"]
+        return not stale and "<progress" not in self._widgets[self._find("head")]["value"]
 
     def _complete(self) -> bool:
         """Whether all images have been measured, for what is asked now."""
         head = self._widgets[self._find("head")]["value"]
-        measured = head.partition("insitu-tile-measured")[2]
-        stale = self._widgets[self._find("charts")]["stale"]
-        return not stale and "%" in measured.partition("</b>")[0] and "<progress" not in measured
+        measured = head.partition("insitu-tile-measured")[2].partition("</b>")[0]
+        return self._at_rest() and "%" in measured
 
     def _find(self, name: str) -> str:
         """The comm of the charts, or of the widget with a class ``insitu-NAME``."""
