@@ -43,6 +43,7 @@ LONG_PRESSES = 1000
 #: One visit in so many ends without a farewell, as a laptop that is shut; its kernel is culled.
 ABRUPT = 5
 CULL_S = 60
+TIDY_S = 35.0  # the server tidies up every half minute
 GROWTH_MB = 50.0
 MEASURED = "document.querySelector('.insitu-tile-measured b').textContent.includes('%')"
 
@@ -287,6 +288,7 @@ async def _long_use(room: Room, share: int) -> AsyncIterator[Row]:
         numbers = range(part * visits // 2, (part + 1) * visits // 2)
         await asyncio.gather(*map(visit, numbers))
         await room.emptied(CULL_S + 15.0)
+        await asyncio.sleep(TIDY_S)
         sizes.append(_private(room))
     left = await room.emptied(0.0)
     words = f"{visits} visits, {AT_A_TIME} at a time, {PRESSES} random key presses each"

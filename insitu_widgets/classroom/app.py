@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import os
 import secrets
 import signal
@@ -33,6 +35,7 @@ from insitu_widgets.serve import SETTINGS, ServeError, require_free
 PAGES = Path(__file__).parent / "pages"
 SHORTEST_PASSWORD = 8
 _WATCH_MS = 2000
+_TIDY_MS = 30_000
 _RETRY_S = 15  # as in pages/503.html
 
 #: What holds unless the class's configuration says otherwise.
@@ -161,6 +164,7 @@ class Classroom(PageServer):
         self.config.VoilaKernelManager.setdefault("kernel_pools_config", pools)
         os.environ.setdefault("OMP_NUM_THREADS", "1")  # so many kernels, so few cores
         IOLoop.current().add_callback(self._say_open)
+        PeriodicCallback(_tidy, _TIDY_MS).start()
         with tempfile.TemporaryDirectory(prefix="classroom-") as folder:  # only we can enter it
             if self.fork and self._can_fork():
                 self._warm = WarmProcess(Path(folder) / "warm")
@@ -210,6 +214,18 @@ class Classroom(PageServer):
             f"Password: {self.password}   Places: {self.visitors}   (Ctrl-C closes it)",
             flush=True,
         )
+
+
+def _tidy() -> None:
+    """Give back the memory of visitors who have left.
+
+    What served a page refers to itself in circles, with five megabytes of Plotly among it. They are
+    few objects, so Python would not look for them for long, and the C library would keep the room.
+    """
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:  # glibc's
+        trim(0)
 
 
 class PageHandler(TornadoVoilaHandler):

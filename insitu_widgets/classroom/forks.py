@@ -232,9 +232,9 @@ def main() -> None:
     (path,) = sys.argv[1:]
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever started us
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    os.umask(0o177)  # the socket is for this user alone
+    mask = os.umask(0o177)  # the socket is for this user alone
     listener.bind(path)
-    os.umask(0o022)
+    os.umask(mask)
     warm_up()
     gc.collect()
     gc.freeze()  # else the first collection in a child would touch, and so copy, every object

@@ -200,17 +200,20 @@ def test_beyond_the_places_a_page_says_so_until_somebody_leaves(room):
     assert room.kernels() == []
 
 
-def test_kernels_that_wait_take_no_place_and_a_killed_one_can_be_left(folder):
+def test_kernels_that_wait_take_no_place_and_no_death_closes_the_room(folder):
     with opened(folder, "--Classroom.visitors=1", "--Classroom.pool=2") as room:
         status, _, page = room.page()
         assert status == 200
         assert room.page()[0] == 503
         assert {kernel.ppid() for kernel in room.kernels()} != {room.process.pid}  # forked
-        for kernel in room.kernels():
-            if kernel.name().startswith("kernel-"):
-                kernel.kill()
+        number = re.search(r'"kernelId": ?"([\w-]{8})', page)[1]
+        next(each for each in room.kernels() if each.name() == f"kernel-{number}").kill()
         assert leave(room, page) == 204
-        assert room.page()[0] == 200
+        (warm,) = psutil.Process(room.process.pid).children()
+        warm.kill()
+        room.wait_for_log("another one is warming up")
+        status, _, page = room.page()
+        assert (status, "here" in page) == (200, True)
     assert not psutil.pid_exists(room.process.pid)
 
 

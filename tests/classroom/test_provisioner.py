@@ -74,6 +74,10 @@ def test_a_forked_kernel_runs_where_and_as_it_is_told(warm, tmp_path):
         assert one.value(code) == [str(tmp_path), "6G", one.pid]
 
 
+def test_no_other_user_can_ask_for_a_kernel(warm):
+    assert warm.path.stat().st_mode & 0o777 == 0o600
+
+
 def test_it_has_widgets_that_a_page_can_ask_for(warm):
     code = "import ipywidgets, comm; sorted(comm.get_comm_manager().targets)"
     with kernel(warm.path) as one:
