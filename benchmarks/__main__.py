@@ -11,12 +11,13 @@ import time
 import traceback
 from pathlib import Path
 
-from benchmarks import loads, memory, opening, packet, quantisers, rush, slider, split
+from benchmarks import loads, memory, opening, packet, paper_scale, quantisers, rush, slider, split
 from benchmarks.table import Row, as_markdown, as_text, machine
 from tests.browser import chromium
 
 BENCHMARKS = {
     "packet": packet.run,
+    "paper_scale": paper_scale.run,
     "split": split.run,
     "quantisers": quantisers.run,
     "slider": slider.run_cheap,
@@ -26,7 +27,7 @@ BENCHMARKS = {
     "rush": rush.run,
     "loads": loads.run,
 }
-WITHOUT_BROWSER = {"packet", "split", "quantisers", "loads"}
+WITHOUT_BROWSER = {"packet", "paper_scale", "split", "quantisers", "loads"}
 LEGEND = "Durations are median / 95th percentile / maximum (number of samples)."
 
 
