@@ -19,6 +19,7 @@ from benchmarks import (
     memory,
     opening,
     packet,
+    paper_scale,
     population,
     quantisers,
     rush,
@@ -31,6 +32,7 @@ from tests.browser import chromium
 
 BENCHMARKS = {
     "packet": packet.run,
+    "paper_scale": paper_scale.run,
     "split": split.run,
     "quantisers": quantisers.run,
     "increments": increments.run,
@@ -47,7 +49,7 @@ BENCHMARKS = {
 }
 BY_NAME_ONLY = {"classroom", "binder"}  # the class takes a quarter of an hour
 WITHOUT_BROWSER = {
-    "packet", "split", "quantisers", "increments", "population", "swap", "loads",
+    "packet", "paper_scale", "split", "quantisers", "increments", "population", "swap", "loads",
 }  # fmt: skip
 LEGEND = "Durations are median / 95th percentile / maximum (number of samples)."
 

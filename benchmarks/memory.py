@@ -5,8 +5,7 @@ from collections.abc import Iterator
 import psutil
 
 from benchmarks.page import browsing, open_page, served, settle, visiting
-from benchmarks.table import Row, below
-from insitu_widgets import ROOTS
+from benchmarks.table import DIGITS_ROOTS, Row, below
 
 RESIDENT_MB, PRIVATE_MB = 500.0, 380.0
 
@@ -17,11 +16,11 @@ def run(*, quick: bool) -> Iterator[Row]:  # noqa: ARG001  (as quick as it can b
         open_page(page, server)
         kernel = server.kernel(page)
         yield from _kernel("kernel after one complete measurement", kernel)
-        for root in [*ROOTS][1:]:
+        for root in DIGITS_ROOTS[1:]:
             page.locator(".insitu-root select").select_option(label=root)
             page.wait_for_function("root => location.search.includes(root)", arg=root)
             settle(page)
-        yield from _kernel(f"kernel after all {len(ROOTS)} roots", kernel)
+        yield from _kernel(f"kernel after all {len(DIGITS_ROOTS)} digits roots", kernel)
         rss = server.process.memory_info().rss / 1e6
         yield Row("server with one page and one kernel in its pool: resident", f"{rss:.0f} MB")
 

@@ -25,7 +25,7 @@ def run(*, quick: bool) -> Iterator[Row]:
     try:
         root = load_root(ROOT)
         for quantiser in QUANTISERS:
-            yield _against_torch(root, quantiser, 4, 3 if quick else 9)
+            yield against_torch(root, quantiser, 4, 3 if quick else 9)
         for bits in (2, 4):
             yield _error_against_torch(root, bits)
         yield _plan(root, 20 if quick else 100)
@@ -62,7 +62,7 @@ def _fake(weight: torch.Tensor, bits: int) -> torch.Tensor:
     return torch.fake_quantize_per_channel_affine(rows, scale, zero, 0, 0, last)
 
 
-def _against_torch(root: Root, quantiser: str, bits: int, times: int) -> Row:
+def against_torch(root: Root, quantiser: str, bits: int, times: int) -> Row:
     """The time to quantise every layer."""
     weights = tensors_of(root)[0]
     ours = median(samples_ms(lambda: quantise_network(root, quantiser, bits), times))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from playwright.sync_api import Page
 
 from benchmarks.page import browsing, open_page, press, served, settle, visiting
-from benchmarks.table import Row, timed
+from benchmarks.table import DIGITS_ROOTS, Row, timed
 from insitu_widgets import ROOTS, Recipe, Situation, load_data
 
 CHEAP_MS, FIRST_MS, COMPLETE_S = 100.0, 400.0, 1.5
@@ -60,7 +60,7 @@ def _move(
 def run_measured(*, quick: bool) -> Iterator[Row]:
     """The bit-error-rate slider with the whole float32 root of each family: the heaviest packet."""
     with served() as server, browsing() as browser:
-        for root in ROOTS:
+        for root in DIGITS_ROOTS:
             with visiting(browser, server, []) as page:
                 open_page(page, server, Situation(root=root, recipe=Recipe(root)))
                 page.evaluate("probe.arm()")

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from benchmarks.packet import _ratio
-from benchmarks.table import Row
+from benchmarks.table import DIGITS_ROOTS, Row
 from insitu_widgets import ROOTS, Link, Root, load_data, load_root
 from insitu_widgets.levels.confidence import answer
 from insitu_widgets.levels.split import split
@@ -23,7 +23,7 @@ def run(*, quick: bool) -> Iterator[Row]:
     torch.set_num_threads(1)
     times = 5 if quick else 25
     try:
-        for name in ROOTS:
+        for name in DIGITS_ROOTS:
             root = load_root(name)
             yield _halves(root, times)
             yield _with_uplink(root, times)

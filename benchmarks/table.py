@@ -12,9 +12,11 @@ from statistics import median, quantiles
 
 import psutil
 
+from insitu_widgets.cards import ROOTS
 from insitu_widgets.cpus import usable_cpus
 from tests.browser import chromium
 
+DIGITS_ROOTS = [name for name, card in ROOTS.items() if card.data == "digits"]
 HEADING = ("what", "figure reached", "target", "")
 
 

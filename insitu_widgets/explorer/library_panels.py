@@ -38,6 +38,8 @@ _SLICES = {
     "real-time first: 70 %": (0.7, 0.2, 0.1),
     "generic first: 60 %": (0.2, 0.2, 0.6),
 }
+#: The roots whose hundred packets fit the memory of a page.
+_SMALL = [name for name, card in ROOTS.items() if card.data == "digits"]
 _BY = {"exit": "exits, 4 bits a weight", "keep": "weights kept, 16 bits each"}
 
 
@@ -48,7 +50,7 @@ def library_panel() -> Panel:
         "The three-tier library",
         "Measured: bytes of real packets in three stores, each given back to the bit; time to "
         "make one. Modelled: delays and back-haul of the tiers (examples).",
-        {"root": choice("Root model", list(ROOTS)), "variants": counts, "seed": _seed()},
+        {"root": choice("Root model", _SMALL), "variants": counts, "seed": _seed()},
         _library,
     )
 
@@ -198,7 +200,7 @@ def _table(outcomes: list[Outcome], made_s: float) -> str:
 def broadcast_panel() -> Panel:
     """Everybody hears the base, the better links the refinements: time on the air."""
     controls = {
-        "root": choice("Root model", list(ROOTS)),
+        "root": choice("Root model", _SMALL),
         "by": choice("Nested by", [(text, name) for name, text in _BY.items()]),
         "latency_s": slider(
             "Latency budget", [0.05, 0.1, 0.2, 0.5, 1.0, 2.0], 0.2, lambda v: quantity(v, "s")
