@@ -156,6 +156,7 @@ class Controls:
                 self._put(self.cuts["bits"], recipe.bits)
             for cut in self.cuts.values():
                 cut.disabled = situation.recipe is None
+                cut.layout.visibility = "hidden" if recipe is None else "visible"
         finally:
             self._showing = False
 

@@ -154,9 +154,12 @@ class _Page:
             "errors": lambda: figures.accuracy_against_errors(
                 situation, decision, explorer.catalogue, explorer.points, estimate
             ),
-            "bits": lambda: figures.bits_and_time(situation, delivery, size),
+            "bits": lambda: bars.picture(situation, delivery, size),
         }
-        html = {"bits": lambda: bars.bits_and_time(situation, delivery, size)}
+        nothing = decision.recipe is None
+        html = {
+            "bits": lambda: bars.bits_and_time(situation, delivery, size, nothing=nothing),
+        }
         return {
             name: lambda name=name, spec=spec: {  # type: ignore[misc]
                 "title": TITLES[name] + self._as_if(name), "text": texts[name], "spec": spec(),
@@ -193,7 +196,8 @@ class _Page:
 
 def _links(explorer: Explorer) -> str:
     """Links to this state and to its results; what they hold is what is on the page."""
-    state = "" if explorer.done and not explorer.stale else " (not complete yet)"
+    complete = explorer.decision.recipe is None or (explorer.done and not explorer.stale)
+    state = "" if complete else " (not complete yet)"
     return (
         f'<a class="insitu-permalink" href="{explorer.permalink() or "?"}">Link to this state</a>'
         f"<br>Download{state}: "

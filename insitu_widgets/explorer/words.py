@@ -130,7 +130,7 @@ def _expectation(situation: Situation, expected: Measurement) -> str:
     draws = f"{expected.seeds} draws of {expected.images} images {spread}"
     if expected.bit_error_rate == situation.bit_error_rate:
         return f"expected: catalogue, {draws}"
-    return f"expected at least: catalogue at BER {at}, {draws}"
+    return f"expected: catalogue at BER {at} (the next that was measured), {draws}"
 
 
 def _measured_tile(explorer: Explorer, estimate: Estimate | None) -> str:

@@ -143,6 +143,26 @@ def test_the_sentence_names_the_choice_and_the_reason(name):
         assert ("no limit binds" in text) == (explorer.decision.next_better is None)
 
 
+def test_where_nothing_fits_nothing_of_an_older_choice_remains(explorer):
+    explorer.measure()
+    page = dashboard(explorer)
+    explorer.change(root="vit-digits")
+    assert explorer.decision.recipe is None
+    column = page.children[0].children
+    cuts = [w for w in column if getattr(w, "description", "") in ("Exit", "Keep", "Bits")]
+    assert [cut.layout.visibility for cut in cuts] == ["hidden"] * 3
+    assert "not complete yet" not in column[-1].value
+    explorer.change(latency_s=1.0)
+    assert [cut.layout.visibility for cut in cuts] == ["visible"] * 3
+
+
+def test_what_was_measured_at_another_error_rate_is_no_bound():
+    between = Explorer(Situation(bit_error_rate=3e-4), measuring=False)
+    text = words.tiles(between)
+    assert "catalogue at BER 10⁻³ (the next that was measured)" in text
+    assert "at least" not in text
+
+
 def test_the_page_shows_the_state(explorer):
     page = dashboard(explorer)
     charts = next(w for w in page.children[1].children if isinstance(w, Charts))
