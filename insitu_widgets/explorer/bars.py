@@ -148,6 +148,7 @@ def picture(
         "layout": _layout(
             {"range": [0, size], "ticksuffix": "B", "tickformat": "~s", **axis},
             {"domain": [0.82, 1.0], **bare},
+            height=300,
             barmode="stack",
             bargap=0.1,
             legend={**legend, "y": 0.7, "traceorder": "normal"},
@@ -185,7 +186,8 @@ def _traces(parts: list[Part], unit: str, number: str) -> list[dict[str, Any]]:
             "type": "bar", "orientation": "h", "name": part.said, "y": [unit], "x": [part.length],
             "xaxis": f"x{number}", "yaxis": f"y{number}", "legend": f"legend{number}",
             "marker": {
-                "color": _FILLS[part.style][0], "pattern": {"shape": _FILLS[part.style][1]},
+                "color": _FILLS[part.style][0],
+                "pattern": {"shape": _FILLS[part.style][1], "fillmode": "overlay"},
             },
         }
         for part in parts

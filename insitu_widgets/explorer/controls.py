@@ -29,8 +29,8 @@ _R10 = (1.0, 1.25, 1.6, 2.0, 2.5, 3.15, 4.0, 5.0, 6.3, 8.0)
 #: The sliders' spans, where narrower than what the situation allows.
 _SPANS = {"bandwidth_hz": (1e4, 1e9), "spectral_efficiency_bps_hz": (0.1, 100.0)}
 _ERROR_RATES = (0.0, *(m * 10.0**e for e in range(-7, -1) for m in (1, 2, 5)), 0.1)
-_WIDE = {"width": "306px"}
-_STYLE = {"description_width": "120px"}
+_WIDE = {"width": "362px"}
+_STYLE = {"description_width": "118px"}
 CUSTOM = "(your own)"
 OWN_SIZE = "its own size"
 #: Control -> what it means, for a reader who has not met the word.

@@ -82,7 +82,7 @@ class _Page:
         theme = widgets.Dropdown(
             description="Theme",
             options=["auto", "light", "dark"],
-            layout={"width": "116px"},
+            layout={"width": "136px"},
             style={"description_width": "44px"},
             tooltip="Theme",
         ).add_class("insitu-theme")
@@ -119,6 +119,7 @@ class _Page:
             self._charts.errors = errors
             self._charts.stale = dict.fromkeys(_LIVE, words.cue(explorer)) if outdated else {}
             self._charts.permalink = explorer.permalink()
+            self._charts.caption = words.caption(explorer)
         self._strip.value = words.strip(explorer)
         self._links.value = _links(explorer)
         self._controls.show()
@@ -188,7 +189,7 @@ class _Page:
             self.explorer.notice = "\n".join(problems)
         self._draw()
         self._charts.answered = True
-        self._charts.send_state(["charts", "stale", "errors", "permalink", "answered"])
+        self._charts.send_state(["charts", "stale", "errors", "permalink", "caption", "answered"])
         for widget in (self._head, self._strip, self._links, *self._controls.column):
             widget.send_state()
         self.explorer.measure()

@@ -88,6 +88,20 @@ def _binding(explorer: Explorer) -> str:
     )
 
 
+def caption(explorer: Explorer) -> str:
+    """What a saved picture belongs to, as plain text: root, recipe and situation."""
+    situation, recipe = explorer.situation, explorer.decision.recipe
+    limits = (
+        f"{quantity(situation.rate_bps, 'bit/s')}, latency {quantity(situation.latency_s, 's')} "
+        f"(delay {quantity(situation.delay_s, 's')}), memory "
+        f"{quantity(situation.memory_bytes, 'B')}, BER {error_rate(situation.bit_error_rate)}, "
+        f"guard {situation.guard}, draw {situation.seed}"
+    )
+    what = str(recipe) if recipe else f"{situation.root}, nothing sent"
+    large = f", sized as {situation.as_if}" if situation.as_if else ""
+    return f"{what}{large}; {limits}"
+
+
 def notice(text: str) -> str:
     """A warning for the reader (HTML), one line a problem."""
     lines = [escape(line) for line in text.splitlines() if line]
@@ -188,4 +202,10 @@ def strip(explorer: Explorer) -> str:
     )
     if explorer.stale:
         heading += f" – {cue(explorer)}"
-    return f'<b>{heading}</b><div class="insitu-strip{faded}">{"".join(images)}</div>'
+    name = "Test images and answers"
+    button = (
+        f'<button class="insitu-png insitu-save-strip" data-title="{name}" '
+        f'title="Download “{name}” as a PNG" aria-label="Download “{name}” as a PNG">PNG</button>'
+    )
+    save = button if images else ""
+    return f'<b>{heading}</b>{save}<div class="insitu-strip{faded}">{"".join(images)}</div>'

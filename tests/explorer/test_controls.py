@@ -175,6 +175,17 @@ def test_the_page_shows_the_state(explorer):
     assert charts.permalink == explorer.permalink()
 
 
+def test_a_saved_picture_says_what_it_belongs_to(explorer):
+    page = dashboard(explorer)
+    charts = next(w for w in page.children[1].children if isinstance(w, Charts))
+    assert charts.caption == (
+        f"{explorer.decision.recipe}; 1 Mbit/s, latency 100 ms (delay 5 ms), memory 1 MB, "
+        "BER 10⁻⁴, guard clamp, draw 0"
+    )
+    explorer.change(root="vit-digits", as_if="ViT-Large")
+    assert charts.caption.startswith("vit-digits, nothing sent, sized as ViT-Large; 1 Mbit/s")
+
+
 def test_a_figure_that_fails_says_so_beside_itself_and_the_others_go_on(explorer, monkeypatch):
     page = dashboard(explorer)
     charts = next(w for w in page.children[1].children if isinstance(w, Charts))
