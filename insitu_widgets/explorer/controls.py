@@ -176,6 +176,7 @@ class Controls:
             self._wished[widget] -= 1
             try:
                 change()
+                self._keep_application()
                 self.notice = ""
             except ValueError as error:
                 self.notice = str(error)
@@ -183,6 +184,15 @@ class Controls:
             self.show()
 
         self._post(carry_out)
+
+    def _keep_application(self) -> None:
+        """A preset's description belongs to the preset; a reader's own is left alone."""
+        situation = self._explorer.situation
+        name = _preset(situation)
+        wanted = PRESETS[name].application if name != CUSTOM else ""
+        of_presets = {preset.application for preset in PRESETS.values()}
+        if situation.application != wanted and situation.application in {"", *of_presets}:
+            self._explorer.change(application=wanted)
 
     def _watch(self, widget: Any, take: Callable[[Any], None], name: str) -> Any:
         def changed(change: dict[str, Any]) -> None:
@@ -273,8 +283,15 @@ def _values(slider: Any) -> list[Any]:
 
 
 def _preset(situation: Situation) -> str:
-    """The preset that a situation is, whichever draw of the channel it asks for."""
+    """The preset that a situation is, whichever draw of the channel it asks for.
+
+    A description of the reader's own makes it another one; none does not.
+    """
     first = replace(situation, seed=0)
     if situation.own and situation.recipe is None:
         first = replace(first, root=Situation.root, own=None)
-    return next((name for name, preset in PRESETS.items() if preset == first), CUSTOM)
+    own = bool(first.application)
+    presets = {
+        name: preset if own else replace(preset, application="") for name, preset in PRESETS.items()
+    }
+    return next((name for name, preset in presets.items() if preset == first), CUSTOM)

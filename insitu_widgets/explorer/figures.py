@@ -294,8 +294,9 @@ def required_rates(
                 {
                     "text": line.name, "hovertext": line.source, "xref": "paper",
                     "x": {"6G user": 0.62, "5G peak": 0.005}.get(line.name, 0.995),
-                    "xanchor": "left" if line.name == "5G peak" else "right", "y": log10(line.rate_bps), "showarrow": False,
-                    "yanchor": "bottom", "font": {"size": 10}, "bgcolor": "rgba(0,0,0,0)",
+                    "xanchor": "left" if line.name == "5G peak" else "right",
+                    "y": log10(line.rate_bps), "yanchor": "bottom", "showarrow": False,
+                    "font": {"size": 10}, "bgcolor": "rgba(0,0,0,0)",
                 }
                 for line in REFERENCE_RATES
             ],

@@ -73,6 +73,21 @@ def test_presets_and_reset(explorer, controls):
     assert controls.preset.value == CUSTOM
 
 
+def test_a_presets_description_goes_and_comes_with_the_preset(explorer, controls):
+    controls.preset.value = "Car"
+    text = PRESETS["Car"].application
+    assert explorer.situation.application == text
+    controls.numbers["latency_s"].value = 0.1
+    assert explorer.situation.application == ""
+    assert controls.application.value == ""
+    assert controls.preset.value == CUSTOM
+    controls.numbers["latency_s"].value = 0.05
+    assert explorer.situation == PRESETS["Car"]
+    explorer.change(application="my own")
+    controls.numbers["latency_s"].value = 0.1
+    assert explorer.situation.application == "my own"
+
+
 def test_by_hand_and_back(explorer, controls):
     assert all(cut.disabled for cut in controls.cuts.values())
     chosen = explorer.decision.recipe
