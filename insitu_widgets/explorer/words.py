@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
-from html import escape
+from html import escape, unescape
 from typing import TYPE_CHECKING
 
 from insitu_widgets.network.situation import broken_limit, choose
@@ -43,6 +44,11 @@ def sentence(explorer: Explorer) -> str:
     if situation.recipe is not None:
         return f"You ask for {what}: {arrival}; {_judged(explorer, num_bits)}{scaled}"
     return f"The network sends {what}: {arrival}{_binding(explorer)}{scaled}"
+
+
+def plain(html: str) -> str:
+    """The words of the page as plain text."""
+    return unescape(re.sub(r"<[^>]+>", "", html))
 
 
 def _scaled(situation: Situation) -> str:
