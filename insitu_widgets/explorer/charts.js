@@ -2,7 +2,8 @@
 //
 // Plotly's own source arrives in the trait `plotly` (it is bundled with plotly.py, so nothing is
 // fetched). `charts` maps a name to {title, text, spec}; only what changed is drawn again. Where a
-// chart has `html`, that is shown instead, and `spec` is drawn only when it is saved as PNG.
+// chart has `html`, that is shown instead, and `spec` is drawn only when it is saved as PNG. What is
+// saved bears the chart's title and `caption`, which says what it belongs to.
 
 function loadPlotly(source) {
   if (!window.insituPlotly) {
@@ -64,12 +65,118 @@ function shared(before, after) {
   return same ? before : result;
 }
 
+// Words in lines of at most so many letters.
+function wrapped(text, most) {
+  const lines = [""];
+  for (const word of text.split(" ")) {
+    if (lines.at(-1) && lines.at(-1).length + word.length >= most) lines.push(word);
+    else lines.push([lines.pop(), word].filter(Boolean).join(" "));
+  }
+  return lines.filter(Boolean);
+}
+
+// A layout with the title and what it belongs to at the head, above `legend` pixels of legend, and
+// how much higher it has become.
+function captioned(layout, title, caption, width, legend) {
+  const lines = wrapped(caption, width / 6.2);
+  const head = 30 + 15 * lines.length + legend;
+  const subtitle = { text: lines.join("<br>"), font: { size: 11 } };
+  const place = { x: 0, xref: "container", xanchor: "left", y: 1, yref: "container", yanchor: "top" };
+  const margin = { ...layout.margin, t: (layout.margin?.t ?? 20) + head };
+  const heading = { text: `<b>${title}</b>`, font: { size: 15 }, pad: { t: 10, l: 10 }, subtitle, ...place };
+  return [{ ...layout, margin, title: heading }, head];
+}
+
+function download(address, name) {
+  const link = document.createElement("a");
+  link.href = address;
+  link.download = `insitu-${name}.png`;
+  link.click();
+}
+
+// The strip of test images as a picture: each with its answer, right in a solid frame, wrong in a dashed one.
+function stripAsPng(strip, title, caption) {
+  const images = [...strip.querySelectorAll(".insitu-image")];
+  const [columns, size, width] = [10, 92, 10 * 92 + 20];
+  const lines = wrapped(caption, width / 6.2);
+  const head = 34 + 15 * lines.length;
+  const canvas = document.createElement("canvas");
+  canvas.width = 2 * width;
+  canvas.height = 2 * (head + (size + 20) * Math.ceil(images.length / columns) + 8);
+  const pen = canvas.getContext("2d");
+  pen.scale(2, 2);
+  pen.imageSmoothingEnabled = false;
+  pen.fillStyle = colour(strip, "--insitu-card");
+  pen.fillRect(0, 0, width, canvas.height);
+  const write = (text, font, x, y, most) => {
+    pen.font = `${font} system-ui, sans-serif`;
+    pen.fillText(text, x, y, most);
+  };
+  pen.fillStyle = colour(strip, "--insitu-text");
+  write(title, "bold 15px", 10, 22);
+  lines.forEach((line, i) => write(line, "11px", 10, 40 + 15 * i));
+  pen.textAlign = "center";
+  pen.lineWidth = 3;
+  images.forEach((image, i) => {
+    const x = 10 + size * (i % columns);
+    const y = head + (size + 20) * Math.floor(i / columns);
+    const wrong = image.classList.contains("insitu-wrong");
+    pen.drawImage(image.querySelector("img"), x + 12, y + 5, size - 24, size - 24);
+    pen.strokeStyle = colour(strip, wrong ? "--insitu-bad" : "--insitu-good");
+    pen.setLineDash(wrong ? [6, 4] : []);
+    pen.strokeRect(x + 3, y + 2, size - 6, size + 12);
+    write(image.innerText, "13px", x + size / 2, y + size + 4, size - 12);
+  });
+  return canvas.toDataURL("image/png");
+}
+
+// ipywidgets lets a slider's readout be typed into, takes nothing of it and shows it for ever; and
+// a moved handle says its number in the row of stops. Put both right at once, and at every change.
+function nameSlider(slider) {
+  const [handle, readout] = [slider.querySelector(".noUi-handle"), slider.querySelector(".widget-readout")];
+  if (!handle || !readout) return;
+  const set = (element, name, value) => {
+    if (element.getAttribute(name) !== value) element.setAttribute(name, value);
+  };
+  set(handle, "aria-label", slider.querySelector(".widget-label").textContent);
+  set(handle, "aria-valuetext", readout.textContent);
+  const typed = slider.closest(".insitu-points"); // of numbers, whose readout takes what is typed
+  if (!typed) set(readout, "contenteditable", "false");
+}
+
+// Toggle buttons have no group and do not say which of them is pressed.
+function nameToggles(toggles) {
+  toggles.setAttribute("role", "group");
+  toggles.setAttribute("aria-label", toggles.querySelector(".widget-label").textContent);
+  for (const button of toggles.querySelectorAll("button")) {
+    const pressed = String(button.classList.contains("mod-active"));
+    if (button.getAttribute("aria-pressed") !== pressed) button.setAttribute("aria-pressed", pressed);
+  }
+}
+
+// What ipywidgets leaves without a name gets one, now and whenever it changes.
+const CHANGES = { subtree: true, childList: true, characterData: true, attributes: true };
+const NAMED = [
+  [".insitu .widget-slider", nameSlider, ["aria-valuetext", "contenteditable"]],
+  [".insitu .widget-toggle-buttons", nameToggles, ["class"]],
+];
+function nameControls() {
+  for (const [selector, name, attributeFilter] of NAMED) {
+    for (const element of document.querySelectorAll(selector)) {
+      if (element.dataset.insituNamed) continue;
+      element.dataset.insituNamed = "yes";
+      name(element);
+      new MutationObserver(() => name(element)).observe(element, { ...CHANGES, attributeFilter });
+    }
+  }
+}
+
 function makeCard(name) {
   const card = document.createElement("figure");
   card.className = `insitu-card insitu-${name}`;
   card.innerHTML = `
     <figcaption><span class="insitu-title"></span><span class="insitu-badge" role="status"></span>
-      <button class="insitu-png" title="Download plot as a PNG" hidden>PNG</button></figcaption>
+      <button class="insitu-png" hidden>PNG</button></figcaption>
     <div class="insitu-plot" role="group"></div>
     <p class="insitu-error" role="alert"></p>`;
   return card;
@@ -78,9 +185,13 @@ function makeCard(name) {
 // How often the page asks whether its kernel is there, and how long it waits for an answer.
 const PULSE_MS = 3000;
 const PATIENCE_MS = 10000;
+// What does nothing without a kernel; links go on working.
+const CONTROLS = ".insitu-controls > :not(.insitu-links), .insitu-knobs > *, .insitu-question";
+// The least width of a saved picture: legends need it.
+const PNG_WIDTH = 640;
 // How long a frame may go on drawing charts.
 const FRAME_MS = 40;
-const CONFIG = { displaylogo: false, displayModeBar: true, responsive: true, modeBarButtons: [["toImage"]] };
+const CONFIG = { displaylogo: false, displayModeBar: true, responsive: true };
 
 function render({ model, el }) {
   const Plotly = loadPlotly(model.get("plotly"));
@@ -93,6 +204,32 @@ function render({ model, el }) {
   const waiting = new Set();
   let frame = 0;
 
+  function lit(spec) {
+    return document.body.classList.contains("insitu-dark") ? lightened(spec) : spec;
+  }
+
+  function save(name) {
+    const { title } = model.get("charts")[name];
+    const card = cards.get(name);
+    const plot = card.querySelector(".insitu-plot");
+    const spec = lit(model.get("charts")[name].spec);
+    const width = Math.max(PNG_WIDTH, plot.clientWidth);
+    const legend = Math.max(26, plot.querySelector(".legend")?.getBoundingClientRect().height ?? 0);
+    const [layout, more] = captioned(spec.layout, title, model.get("caption"), width, legend);
+    const height = (spec.layout.height ?? plot.clientHeight) + more;
+    const image = { format: "png", scale: 2, filename: `insitu-${name}`, width, height };
+    Plotly.downloadImage({ data: spec.data, layout: themed(layout, card) }, image);
+  }
+
+  // Stays the same for a chart, so that Plotly does not begin anew.
+  function configOf(name) {
+    if (!configs.has(name)) {
+      const camera = { name: "toImage", title: "Download plot as a PNG", icon: Plotly.Icons.camera, click: () => save(name) };
+      configs.set(name, { ...CONFIG, modeBarButtons: [[camera]] });
+    }
+    return configs.get(name);
+  }
+
   function draw(name) {
     const chart = model.get("charts")[name];
     const card = cards.get(name);
@@ -100,24 +237,21 @@ function render({ model, el }) {
     card.querySelector(".insitu-title").textContent = chart.title;
     plot.setAttribute("aria-label", chart.text);
     drawn.set(name, JSON.stringify(chart));
-    const image = { format: "png", scale: 2, filename: `insitu-${name}` };
-    const dark = document.body.classList.contains("insitu-dark");
-    const spec = dark ? lightened(chart.spec) : chart.spec;
+    const naming = `Download “${chart.title}” as a PNG`;
     if (chart.html) {
       const button = card.querySelector(".insitu-png");
       button.hidden = false;
-      button.onclick = () => {
-        const { clientWidth: width, clientHeight: height } = plot;
-        Plotly.downloadImage({ data: spec.data, layout: themed(spec.layout, card) }, { ...image, width, height });
-      };
+      button.title = naming;
+      button.setAttribute("aria-label", naming);
+      button.onclick = () => save(name);
       plot.classList.add("insitu-html");
       plot.innerHTML = chart.html;
       return;
     }
+    const spec = lit(chart.spec);
     const layout = themed(enlarged(spec.layout), card);
-    const config = { ...CONFIG, toImageButtonOptions: image };
-    Plotly.react(plot, shared(plot.data, spec.data), shared(plot.layout, layout), shared(configs.get(name), config));
-    configs.set(name, config);
+    Plotly.react(plot, shared(plot.data, spec.data), shared(plot.layout, layout), configOf(name));
+    plot.querySelector(".modebar-btn")?.setAttribute("aria-label", naming);
   }
 
   function drawWaiting() {
@@ -132,7 +266,7 @@ function render({ model, el }) {
       draw(name);
     }
     if (waiting.size) frame = requestAnimationFrame(drawWaiting);
-    nameSliders();
+    nameControls();
   }
 
   function schedule(everything) {
@@ -156,17 +290,16 @@ function render({ model, el }) {
       card.querySelector(".insitu-badge").textContent = stale[name] || "";
       card.querySelector(".insitu-error").textContent = errors[name] || "";
     }
-    nameSliders();
+    nameControls();
   }
 
-  // Slider handles have no name of their own: say the label, and the value with its unit.
-  function nameSliders() {
-    for (const slider of document.querySelectorAll(".insitu .widget-slider")) {
-      const handle = slider.querySelector(".noUi-handle");
-      if (!handle) continue;
-      handle.setAttribute("aria-label", slider.querySelector(".widget-label").textContent);
-      handle.setAttribute("aria-valuetext", slider.querySelector(".widget-readout").textContent);
-    }
+  // The strip of test images stands in a widget of its own.
+  function onClick(event) {
+    const button = event.target.closest?.(".insitu-save-strip");
+    const board = grid.closest(".insitu");
+    if (!button || !board?.contains(button)) return;
+    const strip = board.querySelector(".insitu-strip");
+    download(stripAsPng(strip, button.dataset.title, model.get("caption")), "images");
   }
 
   // In JupyterLab and Notebook the address and the theme belong to the application; in Voilà,
@@ -205,6 +338,7 @@ function render({ model, el }) {
   };
   for (const [event, callback] of Object.entries(listeners)) model.on(event, callback);
   system.addEventListener("change", theme);
+  document.addEventListener("click", onClick);
   const resize = new ResizeObserver(() => {
     if (waiting.size && !frame) frame = requestAnimationFrame(drawWaiting);
     for (const name of drawn.keys()) {
@@ -224,9 +358,12 @@ function render({ model, el }) {
   };
   model.on("msg:custom", listen);
   const pulse = setInterval(() => {
-    nameSliders(); // sliders that have come since
+    nameControls(); // those that have come since
     const silent = Date.now() - heard > PATIENCE_MS;
     banner.textContent = silent ? "The kernel does not answer: what you see may be out of date. Reload the page." : "";
+    const board = grid.closest(".insitu");
+    board?.classList.toggle("insitu-dead", silent);
+    for (const control of board?.querySelectorAll(CONTROLS) ?? []) control.inert = silent;
     try {
       model.send({ type: "ping" });
     } catch {
@@ -240,6 +377,7 @@ function render({ model, el }) {
     clearInterval(pulse);
     model.off("msg:custom", listen);
     resize.disconnect();
+    document.removeEventListener("click", onClick);
     system.removeEventListener("change", theme);
     for (const [event, callback] of Object.entries(listeners)) model.off(event, callback);
     for (const card of cards.values()) Plotly.purge(card.querySelector(".insitu-plot"));

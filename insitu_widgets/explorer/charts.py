@@ -45,6 +45,7 @@ class Charts(anywidget.AnyWidget):
     )
     stale = Dict(help="chart -> why it is out of date").tag(sync=True)
     errors = Dict().tag(sync=True)
+    caption = Unicode(help="what a saved picture belongs to, in one line").tag(sync=True)
     theme = Unicode("auto").tag(sync=True)
     permalink = Unicode().tag(sync=True)
     answered = Bool(default_value=False, help="the page's address has been read").tag(sync=True)

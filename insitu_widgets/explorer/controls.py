@@ -29,8 +29,8 @@ _R10 = (1.0, 1.25, 1.6, 2.0, 2.5, 3.15, 4.0, 5.0, 6.3, 8.0)
 #: The sliders' spans, where narrower than what the situation allows.
 _SPANS = {"bandwidth_hz": (1e4, 1e9), "spectral_efficiency_bps_hz": (0.1, 100.0)}
 _ERROR_RATES = (0.0, *(m * 10.0**e for e in range(-7, -1) for m in (1, 2, 5)), 0.1)
-_WIDE = {"width": "306px"}
-_STYLE = {"description_width": "120px"}
+_WIDE = {"width": "362px"}
+_STYLE = {"description_width": "118px"}
 CUSTOM = "(your own)"
 OWN_SIZE = "its own size"
 #: Control -> what it means, for a reader who has not met the word.
@@ -156,6 +156,7 @@ class Controls:
                 self._put(self.cuts["bits"], recipe.bits)
             for cut in self.cuts.values():
                 cut.disabled = situation.recipe is None
+                cut.layout.visibility = "hidden" if recipe is None else "visible"
         finally:
             self._showing = False
 
@@ -175,6 +176,7 @@ class Controls:
             self._wished[widget] -= 1
             try:
                 change()
+                self._keep_application()
                 self.notice = ""
             except ValueError as error:
                 self.notice = str(error)
@@ -182,6 +184,15 @@ class Controls:
             self.show()
 
         self._post(carry_out)
+
+    def _keep_application(self) -> None:
+        """A preset's description belongs to the preset; a reader's own is left alone."""
+        situation = self._explorer.situation
+        name = _preset(situation)
+        wanted = PRESETS[name].application if name != CUSTOM else ""
+        of_presets = {preset.application for preset in PRESETS.values()}
+        if situation.application != wanted and situation.application in {"", *of_presets}:
+            self._explorer.change(application=wanted)
 
     def _watch(self, widget: Any, take: Callable[[Any], None], name: str) -> Any:
         def changed(change: dict[str, Any]) -> None:
@@ -272,8 +283,15 @@ def _values(slider: Any) -> list[Any]:
 
 
 def _preset(situation: Situation) -> str:
-    """The preset that a situation is, whichever draw of the channel it asks for."""
+    """The preset that a situation is, whichever draw of the channel it asks for.
+
+    A description of the reader's own makes it another one; none does not.
+    """
     first = replace(situation, seed=0)
     if situation.own and situation.recipe is None:
         first = replace(first, root=Situation.root, own=None)
-    return next((name for name, preset in PRESETS.items() if preset == first), CUSTOM)
+    own = bool(first.application)
+    presets = {
+        name: preset if own else replace(preset, application="") for name, preset in PRESETS.items()
+    }
+    return next((name for name, preset in presets.items() if preset == first), CUSTOM)

@@ -97,7 +97,7 @@ class _Page:
         theme = widgets.Dropdown(
             description="Theme",
             options=["auto", "light", "dark"],
-            layout={"width": "116px"},
+            layout={"width": "136px"},
             style={"description_width": "44px"},
             tooltip="Theme",
         ).add_class("insitu-theme")
@@ -134,6 +134,7 @@ class _Page:
             self._charts.errors = errors
             self._charts.stale = dict.fromkeys(_LIVE, words.cue(explorer)) if outdated else {}
             self._charts.permalink = explorer.permalink()
+            self._charts.caption = words.caption(explorer)
         self._strip.value = words.strip(explorer)
         self._links.value = _links(explorer)
         self._controls.show()
@@ -169,9 +170,12 @@ class _Page:
             "errors": lambda: figures.accuracy_against_errors(
                 situation, decision, explorer.catalogue, explorer.points, estimate
             ),
-            "bits": lambda: figures.bits_and_time(situation, delivery, size),
+            "bits": lambda: bars.picture(situation, delivery, size),
         }
-        html = {"bits": lambda: bars.bits_and_time(situation, delivery, size)}
+        nothing = decision.recipe is None
+        html = {
+            "bits": lambda: bars.bits_and_time(situation, delivery, size, nothing=nothing),
+        }
         return {
             name: lambda name=name, spec=spec: {  # type: ignore[misc]
                 "title": TITLES[name] + self._as_if(name), "text": texts[name], "spec": spec(),
@@ -200,7 +204,7 @@ class _Page:
             self.explorer.notice = "\n".join(problems)
         self._draw()
         self._charts.answered = True
-        self._charts.send_state(["charts", "stale", "errors", "permalink", "answered"])
+        self._charts.send_state(["charts", "stale", "errors", "permalink", "caption", "answered"])
         for widget in (self._head, self._strip, self._links, *self._controls.column):
             widget.send_state()
         self.explorer.measure()
@@ -208,7 +212,8 @@ class _Page:
 
 def _links(explorer: Explorer) -> str:
     """Links to this state and to its results; what they hold is what is on the page."""
-    state = "" if explorer.done and not explorer.stale else " (not complete yet)"
+    complete = explorer.decision.recipe is None or (explorer.done and not explorer.stale)
+    state = "" if complete else " (not complete yet)"
     return (
         f'<a class="insitu-permalink" href="{explorer.permalink() or "?"}">Link to this state</a>'
         f"<br>Download{state}: "

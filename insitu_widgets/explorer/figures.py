@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from insitu_widgets.estimate import Estimate
-    from insitu_widgets.explorer.live import Delivery, Point
+    from insitu_widgets.explorer.live import Point
     from insitu_widgets.network.catalogue import Catalogue, Measurement
     from insitu_widgets.network.situation import Decision, Situation
 
@@ -90,6 +90,7 @@ def accuracy_against_size(
     low, high = min(sizes) / 1.6, max(sizes) * 1.6
     edge = min(high, max(low, min(limits.values())))
     chosen, beyond = decision.expected, edge < high
+    inside = log10(edge / low) / log10(high / low)  # the region's share of the chart's width
     return {
         "data": data,
         "layout": _layout(
@@ -103,12 +104,9 @@ def accuracy_against_size(
                 measured(live[0] / 8, live[1]) if live else _HIDDEN,
             ],
             annotations=[
-                *(
-                    {**_limit_note(name, limit, low), "visible": limit < high}
-                    for name, limit in limits.items()
-                ),
-                {**_side("fits", "left"), "visible": low < edge},
-                {**_side("does not fit", "right"), "visible": beyond},
+                *_limit_notes(limits, low, high),
+                {**_side("fits", "left"), "visible": bool(decision.feasible) and inside > 0.1},
+                {**_side("does not fit", "right"), "visible": inside < 0.8},
             ],
         ),
     }
@@ -128,7 +126,7 @@ def _key(name: str, color: str, symbol: str) -> Spec:
 
 
 _INSIDE: Spec = {"fillcolor": BLUE, "opacity": 0.08, "layer": "below"}
-_BEYOND: Spec = {"fillcolor": GROUND, "opacity": 0.7}
+_BEYOND: Spec = {"fillcolor": GROUND, "opacity": 0.5}
 
 
 def _region(name: str, x0: float, x1: float, look: Spec) -> Spec:
@@ -212,14 +210,28 @@ def _side(text: str, side: str) -> Spec:
     }  # fmt: skip
 
 
-def _limit_note(name: str, limit: float, low: float) -> Spec:
-    """A note along a limit's line, or on the left edge if nothing plotted lies below the limit."""
+def _limit_notes(limits: Mapping[str, float], low: float, high: float) -> list[Spec]:
+    """A note along each limit's line, or on the left edge if nothing plotted lies below the limit.
+
+    Two that would lie on each other stand side by side.
+    """
     nothing = {"latency": "nothing arrives in time", "memory": "nothing fits the memory"}
-    return {
-        "text": f"{name} limit" if limit > low else nothing[name], "textangle": -90,
-        "x": log10(max(limit, low)), "xref": "x", "xanchor": "left", "y": 0.42, "yref": "paper",
-        "yanchor": "middle", "showarrow": False, "font": {"size": 12},
-    }  # fmt: skip
+    at = {name: log10(max(limit, low)) for name, limit in limits.items() if limit < high}
+    order, width = sorted(at, key=at.__getitem__), log10(high / low)
+    close = len(at) > 1 and at[order[1]] - at[order[0]] < 0.05 * width
+    notes = []
+    for name, limit in limits.items():
+        x = at.get(name, log10(high))
+        # Right of its line, unless there is no room.
+        left = (at[order[1]] if close else x) > log10(high) - 0.1 * width
+        moved = close and name == order[0 if left else 1]
+        notes.append({
+            "text": f"{name} limit" if limit > low else nothing[name], "textangle": -90, "x": x,
+            "xref": "x", "xanchor": "right" if left else "left", "y": 0.42, "yref": "paper",
+            "yanchor": "middle", "xshift": (-17 if left else 17) if moved else 0,
+            "showarrow": False, "font": {"size": 12}, "visible": limit < high,
+        })  # fmt: skip
+    return notes
 
 
 def required_rates(
@@ -281,9 +293,10 @@ def required_rates(
             annotations=[
                 {
                     "text": line.name, "hovertext": line.source, "xref": "paper",
-                    "x": 0.62 if line.name == "6G user" else 0.995,
-                    "xanchor": "right", "y": log10(line.rate_bps), "showarrow": False,
-                    "yanchor": "bottom", "font": {"size": 10},
+                    "x": {"6G user": 0.62, "5G peak": 0.005}.get(line.name, 0.995),
+                    "xanchor": "left" if line.name == "5G peak" else "right",
+                    "y": log10(line.rate_bps), "yanchor": "bottom", "showarrow": False,
+                    "font": {"size": 10}, "bgcolor": "rgba(0,0,0,0)",
                 }
                 for line in REFERENCE_RATES
             ],
@@ -366,97 +379,6 @@ def accuracy_against_errors(
             shapes=[_vertical(now), measured(now, live) if live else _HIDDEN],
         ),
     }
-
-
-_PURPOSES = {
-    "parameters": (BLUE, ""),
-    "mask": (ORANGE, "/"),
-    "scales": (GREEN, "x"),
-    "norms and biases": (PURPLE, "\\"),
-    "topology": (RED, "."),
-}
-
-
-def bits_and_time(situation: Situation, delivery: Delivery | None, num_bits: int | None) -> Spec:
-    """Where the bits went, and when they arrive, against the budget.
-
-    Parameters
-    ----------
-    situation
-        Its link and its latency budget.
-    delivery
-        What was sent, if it has been.
-    num_bits
-        Bits of the chosen packet (known from the catalogue before anything is sent).
-    """
-    data: list[Spec] = []
-    for purpose, (color, pattern) in _PURPOSES.items():
-        bits = delivery.bits.get(purpose, 0) if delivery else 0
-        data.append(
-            {
-                "type": "bar",
-                "orientation": "h",
-                "name": purpose,
-                "y": ["kbit"],
-                "x": [bits / 1e3],
-                "marker": {"color": color, "pattern": {"shape": pattern}},
-                "hovertemplate": "%{x:,.1f} kbit<extra>" + purpose + "</extra>",
-            }
-        )
-    total = num_bits or (delivery.num_bits if delivery else 0)
-    for name, seconds, color, pattern in (
-        ("delay", situation.delay_s, GREY, ""),
-        ("transfer", total / situation.rate_bps, SKY, "/"),
-    ):
-        data.append(
-            {
-                "type": "bar",
-                "orientation": "h",
-                "name": name,
-                "y": ["ms"],
-                "x": [1e3 * seconds],
-                "xaxis": "x2",
-                "yaxis": "y2",
-                "marker": {"color": color, "pattern": {"shape": pattern}},
-                "hovertemplate": "%{x:,.2f} ms<extra>" + name + "</extra>",
-            }
-        )
-    budget_ms = 1e3 * situation.latency_s
-    arrival_ms = 1e3 * situation.link.time_s(total)
-    axis = {"showline": True, "ticks": "outside", "zeroline": False, "automargin": True}
-    return {
-        "data": data,
-        "layout": _layout(
-            {"range": [0, max(1.0, 1.08 * total / 1e3)], "nticks": 5, "tickangle": 0},
-            {"domain": [0.66, 1.0]},
-            barmode="stack",
-            bargap=0.1,
-            legend={"x": 1.0, "y": 1.0, "font": {"size": 11}, "traceorder": "normal"},
-            annotations=[
-                {
-                    "text": f"budget {quantity(situation.latency_s, 's')}",
-                    "xref": "x2", "yref": "paper",
-                    "x": budget_ms, "y": 0.37, "yanchor": "bottom",
-                    "xanchor": "right" if 2 * budget_ms > arrival_ms else "left",
-                    "showarrow": False, "font": {"size": 12},
-                }
-            ],
-            xaxis2={
-                **axis,
-                "anchor": "y2",
-                "nticks": 5,
-                "tickangle": 0,
-                "range": [0, 1.08 * max(budget_ms, min(arrival_ms, 20 * budget_ms))],
-            },
-            yaxis2={**axis, "domain": [0.0, 0.36], "anchor": "x2"},
-            shapes=[
-                {
-                    "type": "line", "xref": "x2", "yref": "paper", "x0": budget_ms, "x1": budget_ms,
-                    "y0": 0, "y1": 0.36, "line": {"color": PURPLE, "width": 3, "dash": "dash"},
-                }
-            ],
-        ),
-    }  # fmt: skip
 
 
 def describe(situation: Situation, decision: Decision, live: Estimate | None) -> dict[str, str]:

@@ -5,21 +5,26 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
 from dataclasses import asdict, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from traitlets import Bool, Dict, HasTraits, Instance, Tuple, Unicode, observe
 
+import insitu_widgets
+from insitu_widgets.air.channel import GUARDS
 from insitu_widgets.estimate import Estimate
+from insitu_widgets.explorer import words
 from insitu_widgets.explorer.live import Delivery, Laboratory, Point, Request, missing_images
 from insitu_widgets.explorer.runner import Inline, Latest
-from insitu_widgets.levels.recipe import Recipe
+from insitu_widgets.levels.recipe import WIDEST_CODE, Recipe
 from insitu_widgets.network.catalogue import Catalogue, load_catalogue, shipped
 from insitu_widgets.network.situation import Decision, Situation, choose, not_known, to_query
 
 if TYPE_CHECKING:
     from insitu_widgets.cards import Card
     from insitu_widgets.data import ImageSet
+    from insitu_widgets.network.catalogue import Measurement
     from insitu_widgets.roots import Root
 
 
@@ -194,7 +199,7 @@ class Explorer(HasTraits):
             for item in fields(Situation)
             if item.name != "own"
         } | {"recipe": None if self.situation.recipe is None else str(self.situation.recipe)}
-        expected = self.decision.expected
+        expected, size = self.decision.expected, words.size_bits(self)
         record: dict[str, Any] = {
             "situation": situation,
             "rate_bps": self.situation.rate_bps,
@@ -204,8 +209,12 @@ class Explorer(HasTraits):
                 "binding": self.decision.binding,
                 "remedy": self.decision.remedy,
             },
-            "expected": None if expected is None else _plain(expected),
+            "sentence": words.plain(words.sentence(self)),
+            "arrival_s": None if size is None else self.situation.link.time_s(size),
+            "expected": None if expected is None else _plain(expected, self.situation.guard),
             "measured": None,
+            "accuracy_against_bit_error_rate": self._curve(),
+            "versions": self._versions(),
         }
         if self.estimate and self.delivery and not self.stale:
             record["measured"] = {
@@ -221,6 +230,42 @@ class Explorer(HasTraits):
             }
         return record
 
+    def _curve(self) -> list[dict[str, Any]]:
+        """What the chosen recipe achieves at each bit-error rate and guard, as far as is known."""
+        recipe = self.decision.recipe
+        if recipe is None:
+            return []
+        coded = recipe.bits <= WIDEST_CODE  # no guard acts on codes
+        known = [
+            {
+                "guard": "every" if coded else guard, "bit_error_rate": row.bit_error_rate,
+                "accuracy": row.accuracy, "lowest": row.lowest, "highest": row.highest,
+                "images": row.images, "draws": row.seeds, "source": "catalogue",
+            }
+            for guard in (("none",) if coded else GUARDS)
+            for row in self.catalogue.curve(recipe, guard)
+        ]  # fmt: skip
+        if known or self.stale:
+            return known
+        return [
+            {
+                "guard": point.guard, "bit_error_rate": point.bit_error_rate,
+                "accuracy": point.estimate.accuracy, "lowest": point.estimate.low,
+                "highest": point.estimate.high, "images": point.estimate.seen, "draws": 1,
+                "source": "measured now",
+            }
+            for point in self.points
+        ]  # fmt: skip
+
+    def _versions(self) -> dict[str, str]:
+        """What made these results; torch where it has been loaded (the cheap tier needs none)."""
+        torch = sys.modules.get("torch")
+        return {
+            "insitu_widgets": insitu_widgets.__version__,
+            "torch": str(getattr(torch, "__version__", "not loaded")),
+            "catalogue": "; ".join(self.catalogue.notes),
+        }
+
     def to_json(self) -> str:
         """:meth:`results` as JSON text."""
         return json.dumps(self.results(), indent=2, ensure_ascii=False)
@@ -234,11 +279,19 @@ class Explorer(HasTraits):
         return file.getvalue()
 
 
-def _plain(measurement: Any) -> dict[str, Any]:
-    return {**asdict(measurement), "recipe": str(measurement.recipe)}
+def _plain(measurement: Measurement, guard: str) -> dict[str, Any]:
+    record = {**asdict(measurement), "recipe": str(measurement.recipe)}
+    if measurement.guard != guard:
+        record["remark"] = (
+            f"Guard {guard} was asked for. No guard acts on codes, nor without bit errors: "
+            f"measured once, for every guard."
+        )
+    return record
 
 
 def _flat(prefix: str, value: object) -> list[tuple[str, object]]:
+    if isinstance(value, list):
+        value = dict(enumerate(value))
     if isinstance(value, dict):
         return [row for key, item in value.items() for row in _flat(f"{prefix}.{key}", item)]
     return [(prefix.removeprefix("."), "" if value is None else value)]

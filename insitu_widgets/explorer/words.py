@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
-from html import escape
+from html import escape, unescape
 from typing import TYPE_CHECKING
 
 from insitu_widgets.network.situation import broken_limit, choose
@@ -43,6 +44,11 @@ def sentence(explorer: Explorer) -> str:
     if situation.recipe is not None:
         return f"You ask for {what}: {arrival}; {_judged(explorer, num_bits)}{scaled}"
     return f"The network sends {what}: {arrival}{_binding(explorer)}{scaled}"
+
+
+def plain(html: str) -> str:
+    """The words of the page as plain text."""
+    return unescape(re.sub(r"<[^>]+>", "", html))
 
 
 def _scaled(situation: Situation) -> str:
@@ -88,6 +94,20 @@ def _binding(explorer: Explorer) -> str:
     )
 
 
+def caption(explorer: Explorer) -> str:
+    """What a saved picture belongs to, as plain text: root, recipe and situation."""
+    situation, recipe = explorer.situation, explorer.decision.recipe
+    limits = (
+        f"{quantity(situation.rate_bps, 'bit/s')}, latency {quantity(situation.latency_s, 's')} "
+        f"(delay {quantity(situation.delay_s, 's')}), memory "
+        f"{quantity(situation.memory_bytes, 'B')}, BER {error_rate(situation.bit_error_rate)}, "
+        f"guard {situation.guard}, draw {situation.seed}"
+    )
+    what = str(recipe) if recipe else f"{situation.root}, nothing sent"
+    large = f", sized as {situation.as_if}" if situation.as_if else ""
+    return f"{what}{large}; {limits}"
+
+
 def notice(text: str) -> str:
     """A warning for the reader (HTML), one line a problem."""
     lines = [escape(line) for line in text.splitlines() if line]
@@ -130,7 +150,7 @@ def _expectation(situation: Situation, expected: Measurement) -> str:
     draws = f"{expected.seeds} draws of {expected.images} images {spread}"
     if expected.bit_error_rate == situation.bit_error_rate:
         return f"expected: catalogue, {draws}"
-    return f"expected at least: catalogue at BER {at}, {draws}"
+    return f"expected: catalogue at BER {at} (the next that was measured), {draws}"
 
 
 def _measured_tile(explorer: Explorer, estimate: Estimate | None) -> str:
@@ -188,4 +208,10 @@ def strip(explorer: Explorer) -> str:
     )
     if explorer.stale:
         heading += f" – {cue(explorer)}"
-    return f'<b>{heading}</b><div class="insitu-strip{faded}">{"".join(images)}</div>'
+    name = "Test images and answers"
+    button = (
+        f'<button class="insitu-png insitu-save-strip" data-title="{name}" '
+        f'title="Download “{name}” as a PNG" aria-label="Download “{name}” as a PNG">PNG</button>'
+    )
+    save = button if images else ""
+    return f'<b>{heading}</b>{save}<div class="insitu-strip{faded}">{"".join(images)}</div>'

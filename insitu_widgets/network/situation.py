@@ -5,6 +5,7 @@ A situation is the paper's device situation information (DSI, section 2). Needs 
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field, fields, replace
 from decimal import ROUND_CEILING, Context
 from functools import cached_property
@@ -103,13 +104,19 @@ class Situation:
         ):
             msg = (
                 f"recipe must be a Recipe for the situation's root {self.root!r}, or None to let "
-                f"the network choose; got {self.recipe!r}. Change one of the two."
+                f"the network choose; got {self.recipe!r}. {self._remedy_of_recipe()}"
             )
             raise ValueError(msg)
         is_text = isinstance(self.application, str)
         if not is_text:
             msg = f"application must be text; got {self.application!r}. Give a name in quotes."
             raise ValueError(msg)
+
+    def _remedy_of_recipe(self) -> str:
+        root = getattr(self.recipe, "root", None)
+        if root in ROOTS:
+            return f"Give a recipe of {self.root}, or set root to {root}."
+        return f"Give a recipe of {self.root}, or none."
 
     @property
     def rate_bps(self) -> float:
@@ -401,7 +408,8 @@ def from_query(query: str, own: Card | None = None) -> tuple[Situation, tuple[st
     situation : Situation
         With the default wherever a value is missing or bad.
     problems : tuple[str, …]
-        A sentence for each bad value; names that are not a situation's are ignored.
+        A sentence for each bad value, for each name given more than once (the last value counts),
+        and one for all names that are not a situation's. Voilà's and Jupyter's own are let pass.
     """
     pairs = parse_qsl(query.removeprefix("?"), keep_blank_values=True)
     given = {name: text for name, text in pairs if name in _NAMES}
@@ -416,7 +424,32 @@ def from_query(query: str, own: Card | None = None) -> tuple[Situation, tuple[st
             good[name] = value
         except ValueError as error:
             problems.append(f"{error} The default is used instead.")
-    return Situation(**good), tuple(problems)
+    return Situation(**good), (*problems, *_odd_names([name for name, _ in pairs]))
+
+
+def _odd_names(names: list[str]) -> list[str]:
+    """A sentence for each of a situation's names that comes again, one for all others."""
+    problems = [
+        f"{name} must be given once; got it {count} times. The last value counts."
+        for name, count in Counter(names).items()
+        if count > 1 and name in _NAMES
+    ]
+    others = dict.fromkeys(
+        name for name in names if name not in _NAMES and not name.startswith(_FOREIGN)
+    )
+    if others:
+        got = ", ".join(f"{name!r:.40}" for name in list(others)[:_SHOWN])
+        more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
+        problems.append(
+            f"A link's names must be among {', '.join(_NAMES)}; got {got}{more}. They are left out."
+        )
+    return problems
+
+
+#: What Voilà and Jupyter write into an address for themselves: names that begin so.
+_FOREIGN = ("voila", "token", "kernel_name", "_xsrf")
+#: Unknown names that are repeated to the reader.
+_SHOWN = 5
 
 
 #: What a link carries; the root comes before the recipe.
@@ -433,4 +466,5 @@ def _parse(name: str, text: str) -> object:
     try:
         return float(text)
     except ValueError:
-        return in_range(name, text, NUMBERS[name].metadata["low"], NUMBERS[name].metadata["high"])  # type: ignore[type-var]
+        limits = NUMBERS[name].metadata
+        return in_range(name, text, limits["low"], limits["high"], limits["unit"])  # type: ignore[type-var]

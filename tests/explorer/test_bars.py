@@ -47,5 +47,15 @@ def test_in_time_and_too_late():
     assert sum(widths(late)) == pytest.approx(100 / 1.04, abs=0.01)
 
 
-def test_nothing_is_sent():
-    assert "Nothing is sent" in bars.time_line(Situation(), None)
+def test_nothing_is_sent_and_nothing_is_promised():
+    html = bars.bits_and_time(Situation(), None, None, nothing=True)
+    assert "Nothing is sent." in html
+    assert "known once" not in html
+    assert bars.picture(Situation(), None, None)["data"] == []
+
+
+def test_a_size_that_is_not_known_yet_is_not_nothing():
+    html = bars.bits_and_time(Situation(), None, None)
+    assert "Nothing is sent" not in html
+    assert html.count("known once") == 2
+    assert "What the bits are for" in html

@@ -73,6 +73,21 @@ def test_presets_and_reset(explorer, controls):
     assert controls.preset.value == CUSTOM
 
 
+def test_a_presets_description_goes_and_comes_with_the_preset(explorer, controls):
+    controls.preset.value = "Car"
+    text = PRESETS["Car"].application
+    assert explorer.situation.application == text
+    controls.numbers["latency_s"].value = 0.1
+    assert explorer.situation.application == ""
+    assert controls.application.value == ""
+    assert controls.preset.value == CUSTOM
+    controls.numbers["latency_s"].value = 0.05
+    assert explorer.situation == PRESETS["Car"]
+    explorer.change(application="my own")
+    controls.numbers["latency_s"].value = 0.1
+    assert explorer.situation.application == "my own"
+
+
 def test_by_hand_and_back(explorer, controls):
     assert all(cut.disabled for cut in controls.cuts.values())
     chosen = explorer.decision.recipe
@@ -143,6 +158,26 @@ def test_the_sentence_names_the_choice_and_the_reason(name):
         assert ("no limit binds" in text) == (explorer.decision.next_better is None)
 
 
+def test_where_nothing_fits_nothing_of_an_older_choice_remains(explorer):
+    explorer.measure()
+    page = dashboard(explorer)
+    explorer.change(root="vit-digits")
+    assert explorer.decision.recipe is None
+    column = page.children[0].children
+    cuts = [w for w in column if getattr(w, "description", "") in ("Exit", "Keep", "Bits")]
+    assert [cut.layout.visibility for cut in cuts] == ["hidden"] * 3
+    assert "not complete yet" not in column[-1].value
+    explorer.change(latency_s=1.0)
+    assert [cut.layout.visibility for cut in cuts] == ["visible"] * 3
+
+
+def test_what_was_measured_at_another_error_rate_is_no_bound():
+    between = Explorer(Situation(bit_error_rate=3e-4), measuring=False)
+    text = words.tiles(between)
+    assert "catalogue at BER 10⁻³ (the next that was measured)" in text
+    assert "at least" not in text
+
+
 def test_the_page_shows_the_state(explorer):
     page = dashboard(explorer)
     charts = next(w for w in page.children[1].children if isinstance(w, Charts))
@@ -153,6 +188,17 @@ def test_the_page_shows_the_state(explorer):
     head = page.children[1].children[0].value
     assert f"{100 * explorer.estimate.accuracy:.1f} %" in head
     assert charts.permalink == explorer.permalink()
+
+
+def test_a_saved_picture_says_what_it_belongs_to(explorer):
+    page = dashboard(explorer)
+    charts = next(w for w in page.children[1].children if isinstance(w, Charts))
+    assert charts.caption == (
+        f"{explorer.decision.recipe}; 1 Mbit/s, latency 100 ms (delay 5 ms), memory 1 MB, "
+        "BER 10⁻⁴, guard clamp, draw 0"
+    )
+    explorer.change(root="vit-digits", as_if="ViT-Large")
+    assert charts.caption.startswith("vit-digits, nothing sent, sized as ViT-Large; 1 Mbit/s")
 
 
 def test_a_figure_that_fails_says_so_beside_itself_and_the_others_go_on(explorer, monkeypatch):

@@ -1,10 +1,13 @@
 """Figures are valid for Plotly, and show the numbers that they were given."""
 
+import re
+from dataclasses import replace
+
 import plotly.graph_objects as go
 import pytest
 
 from insitu_widgets.air.rates import REFERENCE_RATES, required_rate_bps
-from insitu_widgets.explorer import figures
+from insitu_widgets.explorer import bars, figures
 from insitu_widgets.explorer.state import Explorer
 from insitu_widgets.levels.recipe import Recipe
 from insitu_widgets.network.situation import PRESETS, Situation
@@ -12,6 +15,8 @@ from insitu_widgets.network.situation import PRESETS, Situation
 SITUATIONS = {
     **PRESETS,
     "nothing fits": Situation(bandwidth_hz=1e3, latency_s=0.01),
+    "hardly too slow": Situation(root="vit-digits"),
+    "everything fits": Situation(bandwidth_hz=1e9, memory_bytes=1e9, latency_s=1.0),
     "no error": Situation(bit_error_rate=0.0, root="vit-digits", bandwidth_hz=1e7),
     "by hand": Situation(recipe=Recipe("resnet-digits", keep=0.5, bits=32), latency_s=0.01),
     "not in the catalogue": Situation(recipe=Recipe("resnet-digits", exit=1, keep=0.37)),
@@ -25,16 +30,15 @@ def explorers():
 
 def draw(explorer):
     situation, decision = explorer.situation, explorer.decision
-    candidates = explorer.catalogue.at(situation.root, situation.bit_error_rate, situation.guard)
     live = explorer.estimate and (explorer.delivery.num_bits, explorer.estimate)
     bits = decision.expected and decision.expected.num_bits
     return {
-        "accuracy": figures.accuracy_against_size(situation, decision, candidates, live),
+        "accuracy": figures.accuracy_against_size(situation, decision, candidates(explorer), live),
         "rates": figures.required_rates(situation.latency_s, (0.1, situation.rate_bps)),
         "errors": figures.accuracy_against_errors(
             situation, decision, explorer.catalogue, explorer.points, explorer.estimate
         ),
-        "bits": figures.bits_and_time(situation, explorer.delivery, bits),
+        "bits": bars.picture(situation, explorer.delivery, bits),
     }
 
 
@@ -59,6 +63,40 @@ def test_accuracy_against_size_divides_the_candidates_by_feasibility(explorers, 
     assert len(inside) == len(explorer.decision.feasible)
     assert beyond["visible"] is (len(inside) < 360)
     assert beyond["x0"] == fits["x1"]
+
+
+def notes(spec):
+    return {note["text"]: note for note in spec["layout"]["annotations"] if note["visible"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "sides"),
+    [
+        ("nothing fits", {"does not fit"}),
+        ("hardly too slow", {"does not fit"}),
+        ("everything fits", {"fits"}),
+        ("IoT sensor", {"fits", "does not fit"}),
+    ],
+)
+def test_fits_is_said_only_where_something_does(explorers, name, sides):
+    shown = notes(draw(explorers[name])["accuracy"])
+    assert {"fits", "does not fit"} & shown.keys() == sides
+
+
+@pytest.mark.parametrize("memory_bytes", [1e3, 2e4, 3e6])
+def test_the_notes_of_two_limits_stand_side_by_side(explorers, memory_bytes):
+    explorer = explorers["IoT sensor"]
+    link = {"bandwidth_hz": 8 * memory_bytes, "spectral_efficiency_bps_hz": 1.0, "latency_s": 1.0}
+    at = replace(explorer.situation, memory_bytes=memory_bytes, delay_s=0.0, **link)
+    spec = figures.accuracy_against_size(at, explorer.decision, candidates(explorer), None)
+    limits = [note for text, note in notes(spec).items() if "fit" not in text or "memory" in text]
+    assert len({(note["x"], note["xshift"]) for note in limits}) == len(limits) == 2
+    assert len({note["xanchor"] for note in limits}) == 1
+
+
+def candidates(explorer):
+    at = explorer.situation
+    return explorer.catalogue.at(at.root, at.bit_error_rate, at.guard)
 
 
 def test_the_choice_and_the_measurement_stand_where_they_were_measured(explorers):
@@ -116,14 +154,17 @@ def test_points_measured_now_stand_in_for_a_missing_catalogue(explorers):
     assert clamp["y"] == [100 * p.estimate.accuracy for p in mine]
 
 
-def test_the_bars_add_up_to_the_packet(explorers):
+def test_the_bars_as_a_figure_are_those_of_the_page(explorers):
     explorer = explorers["Car"]
+    situation, delivery = explorer.situation, explorer.delivery
     spec = draw(explorer)["bits"]
-    purposes = [t for t in spec["data"] if t["y"] == ["kbit"]]
-    assert sum(t["x"][0] for t in purposes) * 1e3 == pytest.approx(explorer.delivery.num_bits)
-    times = [t["x"][0] for t in spec["data"] if t["y"] == ["ms"]]
-    arrival_s = explorer.situation.link.time_s(explorer.delivery.num_bits)
-    assert sum(times) == pytest.approx(1e3 * arrival_s)
+    page = bars.bits_and_time(situation, delivery, delivery.num_bits)
+    said = re.findall(r"</i>(.*?)</li>", page)
+    assert [t["name"] for t in spec["data"]] == said
+    purposes = [t["x"][0] for t in spec["data"] if t["y"] == ["B"]]
+    assert 8 * sum(purposes) == delivery.num_bits
+    times = [t["x"][0] for t in spec["data"] if t["y"] == ["s"]]
+    assert sum(times) == pytest.approx(situation.link.time_s(delivery.num_bits))
 
 
 def test_the_text_alternatives_state_the_present_numbers(explorers):

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+import insitu_widgets
 from insitu_widgets import Link, accuracy, derive, load_data, load_root, pack, transmit, unpack
 from insitu_widgets.cards import ROOTS
 from insitu_widgets.explorer import words
@@ -161,6 +162,39 @@ def test_json_and_csv_hold_state_and_results():
     rows = dict(csv.reader(io.StringIO(explorer.to_csv())))
     assert rows["measured.accuracy"] == str(explorer.estimate.accuracy)
     assert rows["situation.guard"] == "none"
+
+
+def test_json_tells_the_whole_page_and_what_made_it():
+    explorer = Explorer(Situation(guard="zero", bandwidth_hz=1e7))
+    record = json.loads(explorer.to_json())
+    recipe = explorer.decision.recipe
+    assert record["sentence"].startswith(f"The network sends {recipe}: ")
+    assert record["arrival_s"] == explorer.situation.link.time_s(explorer.delivery.num_bits)
+    assert record["expected"]["guard"] == "none"
+    assert record["expected"]["remark"].startswith("Guard zero was asked for. No guard acts on")
+    curve = record["accuracy_against_bit_error_rate"]
+    rows = explorer.catalogue.curve(recipe, "zero")
+    assert [point["accuracy"] for point in curve] == [row.accuracy for row in rows]
+    assert {point["guard"] for point in curve} == {"every"}
+    assert record["versions"]["insitu_widgets"] == insitu_widgets.__version__
+    assert record["versions"]["torch"][0].isdigit()
+    assert "begun: " in record["versions"]["catalogue"]
+    rows = dict(csv.reader(io.StringIO(explorer.to_csv())))
+    key = "accuracy_against_bit_error_rate.0.accuracy"
+    assert float(rows[key]) == curve[0]["accuracy"]
+    explorer.change(bandwidth_hz=1e3)
+    record = explorer.results()
+    assert (record["arrival_s"], record["expected"]) == (None, None)
+    assert record["accuracy_against_bit_error_rate"] == []
+
+
+def test_a_float_recipe_has_a_curve_for_each_guard_and_no_remark():
+    recipe = Recipe("resnet-digits", keep=0.2, bits=16)
+    explorer = Explorer(Situation(recipe=recipe, bit_error_rate=1e-3), measuring=False)
+    record = explorer.results()
+    curve = record["accuracy_against_bit_error_rate"]
+    assert {point["guard"] for point in curve} == {"none", "clamp", "zero"}
+    assert "remark" not in record["expected"]
 
 
 def test_what_is_stale_is_not_exported():

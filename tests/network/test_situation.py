@@ -232,7 +232,25 @@ def test_a_bad_value_in_a_link_is_reported_and_replaced(query, name):
 def test_every_bad_value_is_reported_and_every_good_one_kept():
     situation, problems = from_query("latency_s=x&guard=y&delay_s=0.5&root=vgg-digits&colour=red")
     assert situation == Situation(root="vgg-digits", delay_s=0.5)
-    assert [problem.split()[0] for problem in problems] == ["latency_s", "guard"]
+    assert [problem.split()[0] for problem in problems] == ["latency_s", "guard", "A"]
+    assert "from 0.001 to 10 s; got 'x'" in problems[0]
+
+
+def test_a_name_given_twice_and_names_that_are_not_known_are_told():
+    query = "delay_s=0.1&delay_s=0.2&colour=red&colour=blue&voila-theme=dark&token=x&<b>=1"
+    situation, problems = from_query(query)
+    assert situation == Situation(delay_s=0.2)
+    twice, unknown = problems
+    assert twice == "delay_s must be given once; got it 2 times. The last value counts."
+    assert unknown.startswith("A link's names must be among root, bandwidth_hz, ")
+    assert unknown.endswith("; got 'colour', '<b>'. They are left out.")
+    (many,) = from_query("&".join(f"n{number}=1" for number in range(9)))[1]
+    assert many.endswith("got 'n0', 'n1', 'n2', 'n3', 'n4' and 4 more. They are left out.")
+
+
+def test_a_recipe_of_another_root_says_what_to_change():
+    with pytest.raises(ValueError, match=r"recipe of resnet-digits, or set root to vgg-digits\.$"):
+        Situation(recipe=Recipe("vgg-digits"))
 
 
 @given(st.text(max_size=60) | st.binary(max_size=30).map(lambda b: b.decode("latin-1")))
@@ -241,7 +259,8 @@ def test_no_link_makes_an_exception(query):
     for text in (query, f"recipe={query}", f"latency_s={query}", f"root={query}", f"seed={query}"):
         situation, problems = from_query(text)
         assert isinstance(situation, Situation)
-        assert all(problem.endswith("The default is used instead.") for problem in problems)
+        ends = ("The default is used instead.", "The last value counts.", "They are left out.")
+        assert all(problem.endswith(ends) for problem in problems)
 
 
 # The choice
