@@ -20,8 +20,9 @@ function colour(element, name) {
 }
 
 // On a large projector the letters grow with everything else (see page.css).
+const isLarge = () => window.innerWidth >= 1700;
 function enlarged(layout) {
-  if (window.innerWidth < 1700) return layout;
+  if (!isLarge()) return layout;
   return JSON.parse(JSON.stringify(layout), (key, value) => (key === "size" ? 1.3 * value : value));
 }
 
@@ -339,7 +340,12 @@ function render({ model, el }) {
   for (const [event, callback] of Object.entries(listeners)) model.on(event, callback);
   system.addEventListener("change", theme);
   document.addEventListener("click", onClick);
+  let large = isLarge();
   const resize = new ResizeObserver(() => {
+    if (large !== isLarge()) {
+      large = !large;
+      schedule(true);
+    }
     if (waiting.size && !frame) frame = requestAnimationFrame(drawWaiting);
     for (const name of drawn.keys()) {
       const plot = cards.get(name).querySelector(".insitu-plot");

@@ -147,10 +147,9 @@ def _expectation(situation: Situation, expected: Measurement) -> str:
     if expected.bit_error_rate == 0:
         return f"expected: catalogue, {expected.images} images, without bit errors"
     spread = f"{percent(expected.lowest)} to {percent(expected.highest)}"
-    draws = f"{expected.seeds} draws of {expected.images} images {spread}"
     if expected.bit_error_rate == situation.bit_error_rate:
-        return f"expected: catalogue, {draws}"
-    return f"expected: catalogue at BER {at} (the next that was measured), {draws}"
+        return f"expected: catalogue, {expected.seeds} draws of {expected.images} images {spread}"
+    return f"expected: catalogue at BER {at} (next measured), {expected.seeds} draws {spread}"
 
 
 def _measured_tile(explorer: Explorer, estimate: Estimate | None) -> str:

@@ -158,6 +158,33 @@ def test_sliders_have_a_name_and_say_their_value(page, voila_server):
         )
 
 
+def test_a_readout_is_not_typed_into_and_is_never_a_bare_number(page, voila_server):
+    """ipywidgets lets it be edited, takes nothing of that, and shows it for ever."""
+    open_page(page, voila_server)
+    page.evaluate("""() => {
+      window.heard = new Set();
+      const handle = document.querySelector(".insitu-latency_s .noUi-handle");
+      const hear = () => { heard.add(handle.getAttribute("aria-valuetext")); setTimeout(hear, 0); };
+      hear();
+    }""")
+    readout = page.locator(".insitu-latency_s .widget-readout")
+    readout.click()
+    page.keyboard.type("7")
+    assert readout.inner_text() == "100 ms"
+    press(page, "latency_s", "ArrowRight", 3)
+    wait_for_situation(page, "")
+    assert set(page.evaluate("[...heard]")) <= {"100 ms", "125 ms", "160 ms", "200 ms"}
+    readouts = page.locator(".insitu .widget-readout")
+    assert readouts.count() == 9
+    for each in readouts.all():
+        assert each.get_attribute("contenteditable") == "false"
+    guards = page.locator(".insitu-guard")
+    assert guards.get_attribute("aria-label") == "Guard"
+    pressed = [b.get_attribute("aria-pressed") for b in guards.locator("button").all()]
+    assert pressed == ["false", "true", "false"]
+    assert page.locator(".insitu-latency_s .noUi-base").bounding_box()["width"] >= 130
+
+
 def test_cutting_by_hand(page, voila_server):
     open_page(page, voila_server)
     page.locator(".insitu-mode button", has_text="hand").click()
@@ -254,6 +281,23 @@ def test_what_is_out_of_date_wears_a_cue_until_it_is_not(page, voila_server):
     assert page.evaluate("window.cues") == ["", "out of date: measuring …", ""]
 
 
+def test_figures_stay_in_their_place_while_it_measures(page, voila_server):
+    open_page(page, voila_server)
+    page.evaluate("""() => {
+      window.tops = new Set();
+      const note = () => {
+        tops.add(Math.round(document.querySelector(".insitu-charts").getBoundingClientRect().top));
+        requestAnimationFrame(note);
+      };
+      note();
+    }""")
+    for key, times in (("ArrowRight", 2), ("End", 1)):
+        before = page.evaluate("location.search")
+        press(page, "bit_error_rate", key, times)
+        wait_for_situation(page, before)
+    assert len(page.evaluate("[...tops]")) == 1
+
+
 def test_downloads_hold_what_is_on_the_page(page, voila_server):
     open_page(page, voila_server, PRESETS["Car"])
     explorer = Explorer(PRESETS["Car"])
@@ -269,13 +313,23 @@ def test_downloads_hold_what_is_on_the_page(page, voila_server):
     assert download.value.path().read_text(encoding="utf-8") == explorer.to_csv()
 
 
-@pytest.mark.parametrize("chart", ["accuracy", "rates", "errors", "bits"])
-def test_each_figure_saves_as_png(page, voila_server, chart):
+def test_each_figure_saves_as_png(page, voila_server):
     open_page(page, voila_server)
-    with page.expect_download() as download:
-        page.locator(f".insitu-{chart} .modebar-btn, .insitu-{chart} .insitu-png:visible").click()
-    assert download.value.suggested_filename == f"insitu-{chart}.png"
-    assert download.value.path().read_bytes().startswith(b"\x89PNG")
+    names = set()
+    for chart in ("accuracy", "rates", "errors", "bits", "images"):
+        button = page.locator(f".insitu-{chart}:not(.widget-slider)").locator(
+            ".modebar-btn, .insitu-png:visible"
+        )
+        names.add(button.get_attribute("aria-label"))
+        shown = page.locator(f".insitu-{chart}:not(.widget-slider)").bounding_box()
+        with page.expect_download() as download:
+            button.click()
+        assert download.value.suggested_filename == f"insitu-{chart}.png"
+        picture = download.value.path().read_bytes()
+        assert picture.startswith(b"\x89PNG")
+        height = int.from_bytes(picture[20:24], "big")
+        assert height > 2 * shown["height"]  # twice as fine, and with a title
+    assert len(names) == 5
 
 
 def test_two_hundred_moves_end_with_the_last_state_on_the_screen(page, voila_server):
@@ -342,6 +396,10 @@ def test_a_dead_kernel_is_told(page, voila_server):
     page.wait_for_function(
         "document.querySelector('.insitu-banner').textContent.includes('Reload')"
     )
+    page.locator(".insitu-latency_s .noUi-handle").focus(timeout=1000)
+    assert page.evaluate("document.activeElement === document.body")  # nothing pretends to work
+    page.locator("a.insitu-permalink").focus()
+    assert page.evaluate("document.activeElement.className") == "insitu-permalink"
     again = page.context.browser.new_page()
     open_page(again, voila_server)
     check_against_python(again)

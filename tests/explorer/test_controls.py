@@ -174,7 +174,7 @@ def test_where_nothing_fits_nothing_of_an_older_choice_remains(explorer):
 def test_what_was_measured_at_another_error_rate_is_no_bound():
     between = Explorer(Situation(bit_error_rate=3e-4), measuring=False)
     text = words.tiles(between)
-    assert "catalogue at BER 10⁻³ (the next that was measured)" in text
+    assert "catalogue at BER 10⁻³ (next measured), 5 draws" in text
     assert "at least" not in text
 
 
