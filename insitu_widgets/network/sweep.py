@@ -78,7 +78,9 @@ def sweep(
 
     All recipes are measured at the first bit-error rate before any is at the second: what an
     interrupted sweep leaves is a whole table of fewer rates. Exits of one width that keep all
-    weights are measured in one pass; the results are the same, to the bit.
+    weights are measured in one pass; the results are the same, to the bit. Studies of a
+    population take the same ``path``, ``client`` and ``progress``:
+    :func:`insitu_widgets.network.study.study`.
 
     Parameters
     ----------
