@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from traitlets import Bool, Dict, HasTraits, Instance, Tuple, Unicode, observe
 
+from insitu_widgets.errors import of_type
 from insitu_widgets.estimate import Estimate
 from insitu_widgets.explorer.live import Delivery, Laboratory, Point, Request, missing_images
 from insitu_widgets.explorer.runner import Inline, Latest
@@ -21,6 +22,15 @@ if TYPE_CHECKING:
     from insitu_widgets.cards import Card
     from insitu_widgets.data import ImageSet
     from insitu_widgets.roots import Root
+
+
+def _check(situation: object, runner: object, *, measuring: object) -> None:
+    """Check what an explorer starts with."""
+    if situation is not None:
+        of_type("situation", situation, Situation, "Make one with Situation(…), or leave it out.")
+    if not isinstance(runner, Inline | None):
+        of_type("runner", runner, Latest, "Give Inline() or Latest(post), or leave it out.")
+    of_type("measuring", measuring, bool, "Give True or False.")
 
 
 class Explorer(HasTraits):
@@ -49,6 +59,8 @@ class Explorer(HasTraits):
     ------
     ValueError
         If a root comes without its images, or images or a catalogue without their root.
+    TypeError
+        For a situation, a runner or a ``measuring`` that is none.
     """
 
     situation = Instance(Situation)
@@ -74,6 +86,7 @@ class Explorer(HasTraits):
         catalogue: Catalogue | None = None,
     ) -> None:
         super().__init__()
+        _check(situation, runner, measuring=measuring)
         self._runner = runner or Inline()
         if (root is None) != (images is None) or (catalogue is not None and root is None):
             msg = (
@@ -85,7 +98,7 @@ class Explorer(HasTraits):
         self._own_catalogue = catalogue or Catalogue(())
         self._measuring = measuring
         self._requested: Request | None = None
-        self.situation = situation or self.start
+        self.situation = self.start if situation is None else situation
 
     @property
     def own(self) -> Card | None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
+from insitu_widgets.network.cluster import as_done, check_client
 from insitu_widgets.network.outcome import Outcome, run
 from insitu_widgets.network.service import Service
 
@@ -71,6 +72,7 @@ def study(
     ValueError
         For a value out of its range, or nothing to run.
     """
+    check_client(client)
     wanted = list(services)
     for field, given in (("services", wanted), ("loads", loads), ("seeds", seeds)):
         if not given:
@@ -125,16 +127,8 @@ def _in_line(
 def _on_dask(
     client: Client, work: Mapping[str, _Task], population: Population, requests: int
 ) -> Generator[tuple[str, Outcome]]:
-    from distributed import as_completed  # noqa: PLC0415  (an extra: only here)
-
-    futures = client.map(
-        _task, list(work.items()), population=population, requests=requests, pure=False
-    )
-    try:
-        for future in as_completed(futures):
-            yield future.result()
-    finally:
-        client.cancel(futures)
+    items = list(work.items())
+    yield from as_done(client, _task, items, population=population, requests=requests)
 
 
 def _task(
