@@ -89,8 +89,11 @@ def transmit(packet: Packet, link: Link, seed: int | np.random.Generator) -> Pac
     ValueError
         For a negative seed.
     TypeError
-        If it is given something else than a link.
+        If it is given something else than a packet and a link.
     """
+    from insitu_widgets.air.payload import Packet  # noqa: PLC0415  (it needs torch)
+
+    of_type("packet", packet, Packet, "Make one with pack(submodel).")
     of_type("link", link, Link, "Make one with Link(rate_bps, delay_s, bit_error_rate).")
     if not isinstance(seed, np.random.Generator):
         in_range("seed", seed, 0, 2**63 - 1)

@@ -298,7 +298,10 @@ def architecture_of(recipe: Recipe, root: Root | None) -> nn.Module:
             )
             raise PayloadError(msg)
         root = skeleton(recipe.root)
-    elif root.name != recipe.root:
+    of_type(
+        "root", root, Root, "Leave it out for a shipped root, or give your own: Root.wrap(...)."
+    )
+    if root.name != recipe.root:
         msg = f"header: the packet is for {recipe.root!r}, the root given is {root.name!r}."
         raise PayloadError(msg)
     if (recipe.exit or 1) > root.num_exits:

@@ -14,7 +14,7 @@ def required_rate_bps(
     """Rate at which a fraction of a model arrives within the latency (paper, Fig. 4).
 
     ``num_parameters · bits · fraction / latency_s``: the paper's own count, parameters only, no
-    mask, scale or header.
+    mask, scale or header. A fraction of 0 needs no rate: 0 bit/s.
 
     Examples
     --------

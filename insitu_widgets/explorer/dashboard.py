@@ -7,11 +7,12 @@ from urllib.parse import quote
 
 import ipywidgets as widgets
 
+from insitu_widgets.errors import of_type
 from insitu_widgets.explorer import bars, controls, figures, words
 from insitu_widgets.explorer.charts import Charts, widget_thread
 from insitu_widgets.explorer.runner import Inline, Latest
 from insitu_widgets.explorer.state import Explorer
-from insitu_widgets.network.situation import candidates, from_query
+from insitu_widgets.network.situation import Situation, candidates, from_query
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,18 +54,23 @@ class Board(widgets.HBox):
         self.add_class("insitu")
 
 
-def dashboard(explorer: Explorer | None = None) -> Board:
+def dashboard(explorer: Explorer | Situation | None = None) -> Board:
     """The whole dashboard. In a notebook, a cell that ends with it shows it.
 
     Parameters
     ----------
     explorer
-        A state to show and to drive; a new one where none is given.
+        A state to show and to drive, or a situation to start from; a new one where none is given.
 
     Returns
     -------
     Board
         The page: controls on the left, answers on the right.
+
+    Raises
+    ------
+    TypeError
+        For anything else.
     """
     return _Page(explorer).view
 
@@ -83,10 +89,13 @@ def own_panel(root: Root, images: ImageSet, catalogue: Catalogue | None = None) 
 class _Page:
     """Draws an explorer and keeps it drawn."""
 
-    def __init__(self, explorer: Explorer | None, **own: Any) -> None:
+    def __init__(self, explorer: Explorer | Situation | None, **own: Any) -> None:
         self._post, later = widget_thread()
         runner = Latest(self._post) if later else Inline()
-        self.explorer = explorer or Explorer(runner=runner, measuring=not later, **own)
+        if isinstance(explorer, Situation | None):
+            explorer = Explorer(explorer, runner, measuring=not later, **own)
+        of_type("explorer", explorer, Explorer, "Give Explorer(…) or Situation(…), or nothing.")
+        self.explorer = explorer
         self._drawing = False
         self._controls = controls.Controls(self.explorer, self._post)
         self._charts = Charts()

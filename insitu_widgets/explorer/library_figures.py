@@ -104,6 +104,31 @@ def fetching(ways: Mapping[str, tuple[float, float]]) -> Spec:
     }
 
 
+def arrivals(times: Mapping[str, tuple[float, float]], budgets: Mapping[str, float]) -> Spec:
+    """When packets are there: device -> seconds to the edge and on the link; budgets in seconds."""
+    names = list(times)[::-1]
+    parts = (("to the edge", SKY, "/"), ("on the link", BLUE, ""))
+    data: list[dict[str, Any]] = [
+        {
+            "type": "bar", "orientation": "h", "name": part, "y": names,
+            "x": [1e3 * times[name][place] for name in names],
+            "marker": {"color": color, "pattern": {"shape": pattern}},
+            "hovertemplate": "%{y}: %{x:.3g} ms<extra>" + part + "</extra>",
+        }
+        for place, (part, color, pattern) in enumerate(parts)
+    ]  # fmt: skip
+    data.append(
+        {
+            "type": "scatter", "mode": "markers", "name": "budget", "y": names,
+            "x": [1e3 * budgets[name] for name in names],
+            "marker": {"symbol": "line-ns-open", "size": 22, "color": RED, "line": {"width": 3}},
+            "hovertemplate": "%{y}: %{x:.3g} ms<extra>budget</extra>",
+        }
+    )  # fmt: skip
+    x = {"title": _title("Time from the request (ms)"), "rangemode": "tozero"}
+    return {"data": data, "layout": _layout(x, {"automargin": True}, barmode="stack")}
+
+
 def over_load(outcomes: Sequence[Outcome], quantity: str, title: str, scale: float) -> Spec:
     """One figure of the outcomes over load, a curve a policy."""
     data = []

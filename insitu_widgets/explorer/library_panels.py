@@ -17,10 +17,10 @@ from insitu_widgets.explorer.panels import Chart, Panel, Picture, choice, number
 from insitu_widgets.levels.recipe import Recipe
 from insitu_widgets.network.broadcast import air_time, layers, links
 from insitu_widgets.network.library import Library, from_root
-from insitu_widgets.network.making import making_s
+from insitu_widgets.network.making import usual_making_ms
 from insitu_widgets.network.outcome import Outcome
 from insitu_widgets.network.population import Population
-from insitu_widgets.network.service import POLICIES, ROOTS_SERVED, RULES, Service
+from insitu_widgets.network.service import POLICIES, RULES, Service
 from insitu_widgets.network.store import Apart, Nested, Pieces, Store, root_bytes
 from insitu_widgets.network.study import LOADS, study
 from insitu_widgets.network.tiers import TIERS
@@ -123,12 +123,13 @@ def population_panel() -> Panel:
         "zipf": slider("Zipf exponent", [0.0, 0.5, 0.9, 1.5], 0.9, lambda v: f"{v:g}"),
         "error_db": slider("Link misjudged", [0.0, 1.0, 3.0, 6.0], 0.0, lambda v: f"{v:g} dB"),
         "requests": slider("Requests a run", [2000, 5000, 20000], 2000, lambda v: f"{v:,.0f}"),
+        "making_ms": number("Making one (ms)", 0, 60_000, usual_making_ms()),
         "seed": _seed(),
     }
     return Panel(
         "A population: one size, a few sizes, in-situ",
         "Simulated: devices, links, queues, tiers (5000 devices, 1 MHz). Measured: accuracies and "
-        "packet sizes (catalogue, images), time to make a sub-model (now, here).",
+        "packet sizes (catalogue, images); making one (here, once; state another machine's).",
         controls,
         _population,
     )
@@ -143,9 +144,10 @@ def _population(
     zipf: float,
     error_db: float,
     requests: float,
+    making_ms: int,
     seed: int,
 ) -> Iterator[Picture]:
-    made_s = making_s([Recipe(root, keep=0.5, bits=4) for root in ROOTS_SERVED])
+    made_s = making_ms / 1e3
     population = Population(zipf=zipf, report_error_db=error_db, slices=_SLICES[slices])
     tiers = (replace(TIERS[0], capacity_bytes=edge_bytes), *TIERS[1:])
     services = [
@@ -192,7 +194,7 @@ def _table(outcomes: list[Outcome], made_s: float) -> str:
     head = "".join(f"<th>{escape(text)}</th>" for text in heads)
     return (
         f"<p>At {outcomes[0].load_per_s:g} requests a second (a missed deadline counts as accuracy "
-        f"0; making a sub-model takes {quantity(made_s, 's')} here):</p>"
+        f"0; making a sub-model takes {quantity(made_s, 's')}):</p>"
         f"<table><tr>{head}</tr>{''.join(cells)}</table>"
     )
 

@@ -13,6 +13,7 @@ from traitlets import Bool, Dict, HasTraits, Instance, Tuple, Unicode, observe
 
 import insitu_widgets
 from insitu_widgets.air.channel import GUARDS
+from insitu_widgets.errors import of_type
 from insitu_widgets.estimate import Estimate
 from insitu_widgets.explorer import words
 from insitu_widgets.explorer.live import Delivery, Laboratory, Point, Request, missing_images
@@ -26,6 +27,15 @@ if TYPE_CHECKING:
     from insitu_widgets.data import ImageSet
     from insitu_widgets.network.catalogue import Measurement
     from insitu_widgets.roots import Root
+
+
+def _check(situation: object, runner: object, *, measuring: object) -> None:
+    """Check what an explorer starts with."""
+    if situation is not None:
+        of_type("situation", situation, Situation, "Make one with Situation(…), or leave it out.")
+    if not isinstance(runner, Inline | None):
+        of_type("runner", runner, Latest, "Give Inline() or Latest(post), or leave it out.")
+    of_type("measuring", measuring, bool, "Give True or False.")
 
 
 class Explorer(HasTraits):
@@ -54,6 +64,8 @@ class Explorer(HasTraits):
     ------
     ValueError
         If a root comes without its images, or images or a catalogue without their root.
+    TypeError
+        For a situation, a runner or a ``measuring`` that is none.
     """
 
     situation = Instance(Situation)
@@ -79,6 +91,7 @@ class Explorer(HasTraits):
         catalogue: Catalogue | None = None,
     ) -> None:
         super().__init__()
+        _check(situation, runner, measuring=measuring)
         self._runner = runner or Inline()
         if (root is None) != (images is None) or (catalogue is not None and root is None):
             msg = (
@@ -90,7 +103,7 @@ class Explorer(HasTraits):
         self._own_catalogue = catalogue or Catalogue(())
         self._measuring = measuring
         self._requested: Request | None = None
-        self.situation = situation or self.start
+        self.situation = self.start if situation is None else situation
 
     @property
     def own(self) -> Card | None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from insitu_widgets.air.payload import Packet, pack
-from insitu_widgets.errors import in_range, one_of
+from insitu_widgets.errors import in_range, of_type, one_of
 from insitu_widgets.levels.derive import derive
 from insitu_widgets.network import tiers as rules
 from insitu_widgets.network.store import Apart, Nested, Pieces, Shelf
@@ -16,8 +17,6 @@ from insitu_widgets.network.tiers import TIERS, Tier
 from insitu_widgets.roots import load_root
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from insitu_widgets.levels.recipe import Recipe
     from insitu_widgets.network.store import Store
     from insitu_widgets.roots import Root
@@ -67,6 +66,8 @@ class Library:
     ------
     ValueError
         If there is no tier, two have one name, or they run in a loop.
+    TypeError
+        If they are no list of tiers, or ``make`` or ``roots`` cannot be called.
     """
 
     def __init__(
@@ -79,6 +80,9 @@ class Library:
         roots: Callable[[str], Root] = load_root,
     ) -> None:
         self.tiers = rules.in_order(tiers)
+        for field, given in (("make", make), ("roots", roots)):
+            if given is not None:
+                of_type(field, given, Callable, "Give a function, or leave it out.")  # type: ignore[arg-type]
         self._make, self._outwards = make, outwards
         self._inwards_after = in_range("inwards_after", inwards_after, 1, 10**9)
         self._asked: Counter[Recipe] = Counter()

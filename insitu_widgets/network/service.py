@@ -1,14 +1,14 @@
 """The downloading service under load: slices of the air, three tiers, and a menu of sub-models.
 
-Time is simulated, accuracies and packet sizes are the catalogue's measured ones. Each slice sends
-one packet at a time over its whole band, first come, first served. When a request arrives the
-network knows the slice's backlog and how often it is asked (section 3: it monitors connectivity
-and utilisation). By the rule ``"choose"`` it sends the most accurate packet on the menu that
-arrives in time and takes no more than one request's share of the air; failing that, the smallest
-that arrives in time; failing that, none. By the rule ``"price"`` it sends what is worth most after
-paying for its time on the air, at a price that rises while the slice is too busy; nothing where
-nothing is worth it. Both rules hold for every menu: one size for all, a few sizes, and in-situ
-differ in what is on it. Needs no torch.
+Time is simulated (SimPy), accuracies and packet sizes are the catalogue's measured ones. Each slice
+sends one packet at a time over its whole band, first come, first served. When a request arrives the
+network knows the slice's backlog and how often it is asked (section 3: it monitors connectivity and
+utilisation). By the rule ``"choose"`` it sends the most accurate packet on the menu that arrives in
+time and takes no more than one request's share of the air; failing that, the smallest that arrives
+in time; failing that, none. By the rule ``"price"`` it sends what is worth most after paying for
+its time on the air, at a price that rises while the slice is too busy; nothing where nothing is
+worth it. Both rules hold for every menu: one size for all, a few sizes, and in-situ differ in what
+is on it. Needs no torch.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from math import exp
 from typing import TYPE_CHECKING
 
 import numpy as np
+import simpy
 
 from insitu_widgets.errors import in_range, one_of
 from insitu_widgets.levels.recipe import Recipe
@@ -29,7 +30,7 @@ from insitu_widgets.network.population import Population, Requests, draw
 from insitu_widgets.network.tiers import KINDS, TIERS, Tier, home, in_order, way_s
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Generator, Mapping
 
     from numpy.typing import NDArray
 
@@ -228,9 +229,10 @@ def homes(
 class _Slice:
     """One slice of the air, as the network monitors it: backlog, how often it is asked, price."""
 
-    def __init__(self, rule: str) -> None:
+    def __init__(self, rule: str, environment: simpy.Environment) -> None:
         self._rule = rule
-        self.free_s = 0.0
+        self.turns = simpy.Resource(environment)
+        self.free_s = 0.0  # when all that is queued will have been sent: the backlog
         self._last_s, self._gap_s, self._count = 0.0, 0.0, 0
         self._price = 1.0  # what a second of the air costs, in accuracy
 
@@ -256,43 +258,89 @@ class _Slice:
 
 def serve(service: Service, population: Population, requests: Requests) -> Served:
     """Serve requests in the order of their arrival; the same requests, the same result."""
-    stairs = _stairs(service, population, menu(service, population))
-    places, left_bytes = homes(service, population, stairs)
-    edge, slices = _Edge(8 * left_bytes[0]), [_Slice(service.rule) for _ in KINDS]
-    making_s = [service.making_s if service.makes(kind) else 0.0 for kind in range(len(KINDS))]
-    memory = [8 * species.memory_bytes for species in population.species]
-    total = len(requests)
-    size, came, made = np.zeros(total, int), np.full(total, -1), np.zeros(total, bool)
-    ready, start, end = np.full((3, total), np.nan)
-    right, hits = np.zeros(total), np.zeros(total, bool)
-    columns = (
-        requests.arrival_s, requests.species, requests.kind, requests.application,
-        requests.rate_bps, requests.believed_bps,
-    )  # fmt: skip
-    rows = zip(*(column.tolist() for column in columns), strict=True)
-    for i, (now, species, kind, application, rate_bps, believed_bps) in enumerate(rows):
-        air, latency_s, place = slices[kind], KINDS[kind].latency_s, places[application]
-        air.watch(now)
-        stair = stairs[application % population.applications % len(stairs)][species]
-        if not stair.sizes:
-            continue
-        fetch_s = way_s(service.tiers, place, stair.sizes[-1]) + making_s[kind]  # at most
-        left_s = latency_s - service.delay_s - max(fetch_s, air.free_s - now)
-        best = air.pick(stair, left_s, memory[species], believed_bps)
-        if best < 0:
-            continue
-        num_bits = stair.sizes[best]
-        size[i], came[i], ready[i] = num_bits, 0, now
-        if not edge.find((application, num_bits)):
-            came[i], made[i] = place, making_s[kind] > 0
-            ready[i] += way_s(service.tiers, place, num_bits) + making_s[kind]
-            if place or making_s[kind]:
-                edge.put((application, num_bits), num_bits)
-        start[i] = max(ready[i], air.free_s)
-        end[i] = air.free_s = float(start[i]) + num_bits / rate_bps
-        if air.free_s + service.delay_s - now <= latency_s * (1 + 1e-9):
-            hits[i], right[i] = True, stair.accuracies[best]
-    return Served(size, ready, start, end, right, came, made, hits)
+    return _Cell(service, population, requests).run()
+
+
+class _Cell:
+    """The requests in SimPy's time: one resource a slice of the air, one process a packet."""
+
+    def __init__(self, service: Service, population: Population, requests: Requests) -> None:
+        self._service, self._requests = service, requests
+        self._stairs = _stairs(service, population, menu(service, population))
+        self._places, left_bytes = homes(service, population, self._stairs)
+        self._edge = _Edge(8 * left_bytes[0])
+        self._making_s = [service.making_s * service.makes(kind) for kind in range(len(KINDS))]
+        self._memory_bits = [8 * species.memory_bytes for species in population.species]
+        self._applications = population.applications
+        self._environment = simpy.Environment()
+        self._slices = [_Slice(service.rule, self._environment) for _ in KINDS]
+        total = len(requests)
+        self._size, self._came = np.zeros(total, int), np.full(total, -1)
+        self._made, self._right = np.zeros(total, bool), np.zeros(total)
+        self._ready, self._start, self._end = np.full((3, total), np.nan)
+
+    def run(self) -> Served:
+        """Let all requests come, and all packets go."""
+        self._environment.process(self._arrivals())
+        self._environment.run()
+        latency = np.array([kind.latency_s for kind in KINDS])[self._requests.kind]
+        took = self._end + self._service.delay_s - self._requests.arrival_s
+        hit = took <= latency * (1 + 1e-9)  # NaN, where nothing was sent, is no hit
+        right = np.where(hit, self._right, 0.0)
+        return Served(
+            self._size, self._ready, self._start, self._end, right, self._came, self._made, hit
+        )
+
+    def _arrivals(self) -> Generator[simpy.Event]:
+        asked = self._requests
+        columns = (
+            asked.arrival_s, asked.species, asked.kind, asked.application, asked.rate_bps,
+            asked.believed_bps,
+        )  # fmt: skip
+        rows = zip(*(column.tolist() for column in columns), strict=True)
+        for i, (now, species, kind, application, rate_bps, believed_bps) in enumerate(rows):
+            yield self._environment.timeout(max(0.0, now - self._environment.now))
+            air, place = self._slices[kind], self._places[application]
+            air.watch(now)
+            stair = self._stairs[application % self._applications % len(self._stairs)][species]
+            if not stair.sizes:
+                continue
+            left_s = self._left_s(now, kind, place, stair.sizes[-1])
+            best = air.pick(stair, left_s, self._memory_bits[species], believed_bps)
+            if best < 0:
+                continue
+            self._size[i], self._right[i] = stair.sizes[best], stair.accuracies[best]
+            self._fetch(i, now, kind, application)
+            sending_s = stair.sizes[best] / rate_bps
+            air.free_s = max(float(self._ready[i]), air.free_s) + sending_s
+            self._environment.process(self._send(i, air.turns, sending_s))
+
+    def _left_s(self, now: float, kind: int, place: int, most_bits: int) -> float:
+        """What is left of the latency for sending, after the backlog and the longest way."""
+        fetch_s = way_s(self._service.tiers, place, most_bits) + self._making_s[kind]
+        waiting_s = max(fetch_s, self._slices[kind].free_s - now)
+        return KINDS[kind].latency_s - self._service.delay_s - waiting_s
+
+    def _fetch(self, i: int, now: float, kind: int, application: int) -> None:
+        """Note where the packet comes from, and when it is at the edge."""
+        num_bits, place = int(self._size[i]), self._places[application]
+        self._came[i], self._ready[i] = 0, now
+        if self._edge.find((application, num_bits)):
+            return
+        making_s = self._making_s[kind]
+        self._came[i], self._made[i] = place, making_s > 0
+        self._ready[i] += way_s(self._service.tiers, place, num_bits) + making_s
+        if place or making_s:
+            self._edge.put((application, num_bits), num_bits)
+
+    def _send(self, i: int, turns: simpy.Resource, sending_s: float) -> Generator[simpy.Event]:
+        """Wait for the air, then for the packet, then send it."""
+        with turns.request() as turn:
+            yield turn
+            yield self._environment.timeout(max(0.0, self._ready[i] - self._environment.now))
+            self._start[i] = self._environment.now
+            yield self._environment.timeout(sending_s)
+            self._end[i] = self._environment.now
 
 
 def _stairs(

@@ -16,14 +16,13 @@ from urllib.parse import parse_qsl, urlencode
 from insitu_widgets.air.channel import GUARDS, Link
 from insitu_widgets.air.rates import parameter_counts
 from insitu_widgets.cards import ROOTS, Card
-from insitu_widgets.errors import in_range, one_of
+from insitu_widgets.errors import in_range, of_type, one_of
 from insitu_widgets.levels.recipe import Recipe
+from insitu_widgets.network.catalogue import Catalogue, Measurement
 from insitu_widgets.units import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from insitu_widgets.network.catalogue import Catalogue, Measurement
 
 
 #: Large models whose size a root may take for the link's arithmetic: their parameters.
@@ -272,7 +271,11 @@ def choose(situation: Situation, catalogue: Catalogue) -> Decision:
     ------
     ValueError
         If the catalogue knows nothing of the situation's root.
+    TypeError
+        If it is given something else than a situation and a catalogue.
     """
+    of_type("situation", situation, Situation, "Make one with Situation(root=…, latency_s=…).")
+    of_type("catalogue", catalogue, Catalogue, "Take load_catalogue(root), or what sweep returns.")
     measured = candidates(situation, catalogue)
     if not measured:
         raise ValueError(_no_measurements(situation))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import platform
+from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -19,18 +20,19 @@ from insitu_widgets.air.channel import GUARDS, Link, transmit
 from insitu_widgets.air.payload import pack, unpack
 from insitu_widgets.cards import ROOTS
 from insitu_widgets.data import ImageSet, count_of, load_data
-from insitu_widgets.errors import one_of
+from insitu_widgets.errors import of_type, one_of
 from insitu_widgets.estimate import Estimate
 from insitu_widgets.evaluate import accuracies, accuracy
 from insitu_widgets.levels.depth import Joined, share_a_trunk
 from insitu_widgets.levels.derive import derive
 from insitu_widgets.levels.recipe import WIDEST_CODE, Recipe
 from insitu_widgets.network.catalogue import Catalogue, Measurement, Table
+from insitu_widgets.network.cluster import as_done, check_client
 from insitu_widgets.network.grids import BIT_ERROR_RATES, PLANS, SEEDS
 from insitu_widgets.roots import Root, load_root
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
 
     from distributed import Client
 
@@ -69,7 +71,7 @@ def sweep(
     bit_error_rates: Sequence[float] = BIT_ERROR_RATES,
     guards: Sequence[str] = GUARDS,
     seeds: Sequence[int] = SEEDS,
-    path: Path | None = None,
+    path: Path | str | None = None,
     client: Client | None = None,
     progress: bool = True,
     bfloat16: bool = False,
@@ -78,7 +80,9 @@ def sweep(
 
     All recipes are measured at the first bit-error rate before any is at the second: what an
     interrupted sweep leaves is a whole table of fewer rates. Exits of one width that keep all
-    weights are measured in one pass; the results are the same, to the bit.
+    weights are measured in one pass; the results are the same, to the bit. Studies of a
+    population take the same ``path``, ``client`` and ``progress``:
+    :func:`insitu_widgets.network.study.study`.
 
     Parameters
     ----------
@@ -109,23 +113,25 @@ def sweep(
     Raises
     ------
     ValueError
-        For a channel or a recipe that cannot be.
+        For a channel or a recipe that cannot be, or nothing to measure.
+    TypeError
+        For something else than recipes, images, a root, a path or a client.
     """
-    channels = (tuple(bit_error_rates), tuple(guards), tuple(seeds))
-    for field, given in zip(("bit_error_rates", "guards", "seeds"), channels, strict=True):
-        if not given:
-            msg = f"{field} must hold at least one value; got none. Leave it out for the usual."
-            raise ValueError(msg)
-    for guard in guards:
-        one_of("guards", guard, GUARDS)
-    wanted = list(dict.fromkeys(recipes))
-    table = Table(path)
+    channels = _channels(bit_error_rates, guards, seeds)
+    wanted = _wanted(recipes, root)
+    of_type("images", images, ImageSet, 'Load some: load_data("digits").')
+    if not isinstance(path, str | None):
+        of_type("path", path, Path, "Give the name of a CSV file, or None for no file.")
+    check_client(client)
+    table = Table(None if path is None else Path(path))
     jobs = [
         replace(job, recipes=left, bfloat16=bfloat16)
         for job in jobs_of(wanted, channels)
         if (left := table.missing(job, len(images)))
     ]
-    work = _on_dask(client, jobs, images, root) if client else _in_line(jobs, images, root)
+    work = (
+        _on_dask(client, jobs, images, root) if client is not None else _in_line(jobs, images, root)
+    )
     rows = sum(len(job.recipes) for job in jobs)
     with closing(work), tqdm(total=rows, unit="row", disable=not progress) as bar:
         for measured in work:
@@ -138,6 +144,44 @@ def sweep(
 
 
 Channels = tuple[tuple[float, ...], tuple[str, ...], tuple[int, ...]]
+
+
+def _channels(
+    bit_error_rates: Sequence[float], guards: Sequence[str], seeds: Sequence[int]
+) -> Channels:
+    """The channels, checked."""
+    named = {"bit_error_rates": bit_error_rates, "guards": guards, "seeds": seeds}
+    for field, given in named.items():
+        if isinstance(given, str) or not isinstance(given, Iterable):
+            msg = f"{field} must be several values; got {given!r}. Write {field}=({given!r},)."
+            raise TypeError(msg)
+    rates, kinds, draws = tuple(bit_error_rates), tuple(guards), tuple(seeds)
+    for field, given in zip(named, (rates, kinds, draws), strict=True):
+        if not given:
+            msg = f"{field} must hold at least one value; got none. Leave it out for the usual."
+            raise ValueError(msg)
+    for guard in kinds:
+        one_of("guards", guard, GUARDS)
+    return rates, kinds, draws
+
+
+def _wanted(recipes: Iterable[Recipe], root: Root | None) -> list[Recipe]:
+    """The recipes, each once, checked: all of the user's own root, where there is one."""
+    if isinstance(recipes, Recipe):
+        msg = f"recipes must be several; got one ({recipes}). Put it into a list: [recipe]."
+        raise TypeError(msg)
+    of_type("recipes", recipes, Iterable, "Give a list of Recipe.")
+    wanted = list(recipes)
+    for recipe in wanted:
+        of_type("each of recipes", recipe, Recipe, "Make one with Recipe(root, exit, keep, bits).")
+    if not wanted:
+        msg = "recipes must hold at least one recipe; got none. Give what is to be measured."
+        raise ValueError(msg)
+    if root is not None:
+        of_type("root", root, Root, "Wrap your network: Root.wrap(...), or leave it out.")
+        for recipe in wanted:
+            one_of("recipe.root, as root is given,", recipe.root, (root.name,))
+    return list(dict.fromkeys(wanted))
 
 
 def jobs_of(recipes: Sequence[Recipe], channels: Channels) -> Iterator[Job]:
@@ -223,16 +267,9 @@ def _in_line(
 def _on_dask(
     client: Client, jobs: Sequence[Job], images: ImageSet, root: Root | None
 ) -> Generator[list[Measurement]]:
-    from distributed import as_completed  # noqa: PLC0415  (an extra: only here)
-
     # Keys of their own: a sweep that has just ended may still be letting go of the same images.
     shared = client.scatter([images, root], broadcast=True, hash=False)
-    futures = client.map(measure, jobs, images=shared[0], root=shared[1])
-    try:
-        for future in as_completed(futures):
-            yield future.result()
-    finally:
-        client.cancel(futures)
+    yield from as_done(client, measure, jobs, images=shared[0], root=shared[1])
 
 
 def _parser() -> argparse.ArgumentParser:

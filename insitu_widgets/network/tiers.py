@@ -6,14 +6,11 @@ cloud, generic ones in the central cloud.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from insitu_widgets.air.channel import MOST_BPS, MOST_DELAY_S
-from insitu_widgets.errors import in_range, one_of
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from insitu_widgets.errors import in_range, of_type, one_of
 
 #: Ways in which a tier may keep packets; see :mod:`insitu_widgets.network.store`.
 KEEPING = ("apart", "pieces", "nested")
@@ -74,7 +71,12 @@ def in_order(tiers: Sequence[Tier]) -> tuple[Tier, ...]:
     ------
     ValueError
         If there is no tier, two have one name, one points nowhere, or they run in a loop.
+    TypeError
+        If they are no list of tiers.
     """
+    of_type("tiers", tiers, Sequence, "Give a list of Tier, or leave it out for the usual three.")
+    for tier in tiers:
+        of_type("each of tiers", tier, Tier, "Make one with Tier(name, delay_s, backhaul_bps, …).")
     names = [tier.name for tier in tiers]
     if not names or len(set(names)) < len(names):
         msg = f"tiers must be at least one, each with its own name; got {names}. Rename them."

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from insitu_widgets import Library, Link, Packet, Recipe, derive, load_root, pack, transmit
 from insitu_widgets.network.library import TIERS, Tier, from_root
-from insitu_widgets.network.making import making_s
+from insitu_widgets.network.making import making_s, usual_making_ms
 from insitu_widgets.network.store import Apart, Nested, NotNestedError, Pieces, pieces, root_bytes
 from insitu_widgets.network.tiers import home, in_order, kind_of, way_s
 
@@ -142,3 +142,4 @@ def test_wrong_input():
 
 def test_making_takes_time():
     assert 0 < making_s([A, B]) < 10
+    assert usual_making_ms() == usual_making_ms() > 0  # measured once: one seed, one result
