@@ -21,7 +21,7 @@ def check_client(client: Client | None) -> None:
         Otherwise.
     """
     if client is not None:
-        from distributed import Client as Kind  # noqa: PLC0415  (an extra: only here)
+        from distributed import Client as Kind  # noqa: PLC0415  (half a second: only where it is used)
 
         of_type("client", client, Kind, "Start one: distributed.Client(); None works in line.")
 
@@ -30,7 +30,7 @@ def as_done(
     client: Client, task: Callable[..., Any], items: Sequence[Any], **shared: Any
 ) -> Generator[Any]:
     """Do a task on every item; yield the results as they are done, and cancel what is left."""
-    from distributed import as_completed  # noqa: PLC0415  (an extra: only here)
+    from distributed import as_completed  # noqa: PLC0415  (half a second: only where it is used)
 
     futures = client.map(task, items, **shared, pure=False)
     try:
