@@ -128,7 +128,7 @@ def test_there_is_no_circle():
         ({"anywidget", "plotly", "IPython"}, {"explorer"}),
         ({"ipywidgets", "traitlets"}, {"explorer", "classroom"}),
         ({"voila", "jupyter_client", "jupyter_server", "tornado", "ipykernel"}, {"classroom"}),
-        ({"dask", "distributed"}, {"network.sweep", "network.cluster"}),
+        ({"dask", "distributed"}, {"network.sweep", "network.study", "network.cluster"}),
         ({"torchvision"}, {"roots", "air.rates", "cifar100", "levels.imagenet"}),
         ({"safetensors"}, {"roots", "model_card"}),
         ({"tqdm"}, {"train", "network.study", "network.sweep", "levels.all_in_one"}),
