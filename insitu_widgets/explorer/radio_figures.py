@@ -56,7 +56,8 @@ _NETWORK_LINES = dict(
         strict=True,
     )
 )
-_SNR = {"title": _title("SNR of a symbol with one antenna (dB)"), "dtick": 10}
+_SNR_TEXT = "SNR of a symbol with one antenna (dB)"
+_SNR = {"title": _title(_SNR_TEXT), "dtick": 10}
 
 
 @dataclass(frozen=True)
@@ -177,7 +178,7 @@ def _planned(snrs_db: Sequence[float]) -> Spec:
         "Lines: what was measured at the catalogue's next higher bit-error rate, which is cautious."
         "<br>Markers: measured now at the link's own rate, so often better."
     )
-    title = _title(f"{_SNR['title']['text']}<br>{why}")
+    title = _title(f"{_SNR_TEXT}<br>{why}")
     return {**_SNR, "title": title, "range": [snrs_db[0] - 1, snrs_db[-1] + 1], "automargin": True}
 
 
