@@ -2,6 +2,7 @@
 # Written for GNU make 3.81 (macOS) and newer.
 
 PORT ?= 8866
+LAB_PORT := $(if $(filter file,$(origin PORT)),8888,$(PORT))
 PYTHON ?=
 VENV ?= .venv
 HANDOUT ?= build/handout
@@ -12,6 +13,7 @@ else
   BIN := $(VENV)/bin
 endif
 RUN := "$(BIN)/python" -m
+AS_ROOT = $(if $(filter 0,$(shell id -u)),--allow-root)
 TEMPLATE := $(wildcard share/jupyter/voila/templates/insitu/*)
 PACKAGING := pyproject.toml constraints.txt tools/install.sh $(TEMPLATE)
 
@@ -20,7 +22,7 @@ PACKAGING := pyproject.toml constraints.txt tools/install.sh $(TEMPLATE)
 help:
 	@echo 'make dashboard   install what is missing, then open the explorer on http://127.0.0.1:$(PORT)/'
 	@echo 'make classroom   open the notebooks to a class, on every network of this machine (classroom_config.py)'
-	@echo 'make lab         open the notebooks in JupyterLab'
+	@echo 'make lab         open the notebooks in JupyterLab, on port $(LAB_PORT)'
 	@echo 'make handout     write the course as pages that open from a file, offline, into $(HANDOUT)'
 	@echo 'make test        install the test tools, then run every test and check style and types'
 	@echo 'make lint        check style and types only'
@@ -38,7 +40,7 @@ classroom: $(VENV)/.installed
 	@$(RUN) insitu_widgets.classroom --config=classroom_config.py --port='$(PORT)'
 
 lab: $(VENV)/.installed
-	@$(RUN) jupyterlab notebooks/00_start_here.ipynb
+	@$(RUN) jupyterlab --port='$(LAB_PORT)' $(AS_ROOT) notebooks/00_start_here.ipynb
 
 handout: $(VENV)/.installed-test
 	@$(RUN) insitu_widgets.explorer.handout --out '$(HANDOUT)'

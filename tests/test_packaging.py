@@ -252,6 +252,25 @@ def test_a_missing_python_is_refused_in_one_sentence(tmp_path):
     assert f"PYTHON={tmp_path}/none cannot be run" in sentence
 
 
+def test_a_python_that_prints_no_version_is_refused_in_one_sentence(tmp_path):
+    silent = script(tmp_path / "python", "exit 0")
+    done = make("dashboard", f"PYTHON={silent}", f"VENV={tmp_path}/venv")
+    (sentence,) = sentences(done)
+    assert f"PYTHON={silent} cannot be run" in sentence
+
+
+def test_the_lab_takes_the_port_and_lets_root_in_only_if_it_is_root(tmp_path):
+    script(tmp_path / "id", "echo $WHO")
+    for who, given, options in (("0", [], "8888' --allow-root "), ("7", ["PORT=9001"], "9001'  n")):
+        (tmp_path / "venv").mkdir(exist_ok=True)
+        done = make(
+            *("-n", "lab", f"VENV={tmp_path}/venv", *given),
+            PATH=f"{tmp_path}:{os.environ['PATH']}",
+            WHO=who,
+        )
+        assert f"jupyterlab --port='{options}" in done.stdout
+
+
 def test_a_python_without_venv_is_refused_in_one_sentence(tmp_path):
     bare = script(
         tmp_path / "python", 'case "$2" in *version_info*) echo 3.12 ;; *) exit 1 ;; esac'

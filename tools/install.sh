@@ -20,8 +20,8 @@ fail() {
     exit 1
 }
 
-# The version, as 3.12, of the interpreter $1; nothing, and a failure, if it cannot be run.
-version_of() { "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null; }
+# The version, as 3.12, of the interpreter $1; nothing, and a failure, if it cannot be run or prints none.
+version_of() { "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null | grep '^[0-9]'; }
 
 new_enough() {
     case $1 in
@@ -97,7 +97,6 @@ explain_pip() {
 }
 
 install_torch() {
-    torch=$(sed -n 's/^torch==//p' constraints.txt)
     case $(uname -s) in
     Darwin) pip install --no-deps "torch==$torch" ;; # has no CUDA build
     *)
@@ -113,9 +112,14 @@ fi
 if [ -n "${PYTHON:-}" ] || ! usable; then find_python; fi # a PYTHON that is named must be one
 make_venv
 : >"$log"
-say "Installing PyTorch (a download of about 200 MB the first time)"
+torch=$(sed -n 's/^torch==//p' constraints.txt)
+has_torch='import sys; from importlib.metadata import version as v; sys.exit(v("torch").split("+")[0] != sys.argv[1])'
+if "$(venv_python)" -c "$has_torch" "$torch" 2>/dev/null; then
+    say "Checking PyTorch, which is there, and the other packages"
+else
+    say "Installing PyTorch (a download of about 200 MB) and the other packages (about 150 MB)"
+fi
 install_torch
-say "Installing the other packages (about 150 MB the first time)"
 pip install --editable ".${extras:+[$extras]}"
 pip check
 rm -f "$venv/.installing"

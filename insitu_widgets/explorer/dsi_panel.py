@@ -45,7 +45,7 @@ def dsi_panel() -> Panel:
         description="Your message",
         value=_message("IoT sensor", _YOURS),
         continuous_update=False,
-        rows=9,
+        rows=12,
         layout={"width": "900px", "max_width": "100%"},
         style={"description_width": "150px"},
     )

@@ -282,11 +282,13 @@ def _gained(
     (best, best_at), (worst, worst_at) = max(together), min(together)
     named = "; ".join(f"{name}: {_said(plans[name][place])}" for name in NETWORKS)
     return (
-        f"Measured at {len(gains)} of {len(_TASK_SNRS_DB)} SNRs: the task-oriented network gains "
-        f"{_MEASURABLE_POINTS:g} point or more at {gained}, loses as much at {lost}, else the two "
-        f"are as good. Most at {snr_db:.0f} dB, {100 * most:+.1f} points. There: {named}. "
-        f"Over a link that is merely relaxed, choosing together makes {100 * worst:+.1f} points "
-        f"({worst_at:.0f} dB) to {100 * best:+.1f} points ({best_at:.0f} dB)."
+        f"Measured at {len(gains)} of {len(_TASK_SNRS_DB)} SNRs. The task-oriented network beats "
+        f"the rate-centric one by {_MEASURABLE_POINTS:g} point or more at {gained} of these SNRs, "
+        f"falls behind by as much at {lost}, and is as good at {len(gains) - gained - lost}. "
+        f"Its greatest gain is {100 * most:+.1f} points, at {snr_db:.0f} dB; there the networks "
+        f"send: {named}. Against a link that is only relaxed, its gain lies between "
+        f"{100 * worst:+.1f} points (at {worst_at:.0f} dB) and {100 * best:+.1f} points "
+        f"(at {best_at:.0f} dB)."
     )
 
 
