@@ -251,8 +251,11 @@ def _customise(
 def _sample(images: ImageSet, handwriting: Handwriting) -> Chart:
     first = [int((images.labels == label).nonzero()[0]) for label in range(8)]
     scans = images.images[first]
-    framed = [torch.nn.functional.pad(x, (1, 1, 1, 1)) for x in (scans, handwriting.write(scans))]
-    pair = [torch.cat(list(rows[:, 0]), dim=1) for rows in framed]
+    paper = float(scans.min())
+    pair = [
+        torch.cat(list(torch.nn.functional.pad(rows, (1, 1, 1, 1), value=paper)[:, 0]), dim=1)
+        for rows in (scans, handwriting.write(scans))
+    ]
     text = (
         f"The digits 0 to 7 as scanned, and as this user writes them: slant "
         f"{handwriting.slant:+.2f}, thickness {handwriting.thickness:+.2f}, scale "
