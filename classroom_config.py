@@ -19,7 +19,7 @@ c.Voila.ip = "0.0.0.0"  # noqa: S104  (that is what a class needs)
 # ---- How many
 
 # Largest number of pages open at a time; whoever comes then reads that every place is taken, and
-# is let in when one is free. Reckon 150 MB for each.
+# is let in when one is free. docs/classroom.md says how much memory each takes.
 c.Classroom.visitors = 40
 
 # Kernels that wait with the front page ready, so that the next visitors find it at once.

@@ -20,6 +20,7 @@ from insitu_widgets.explorer.figures import (
     _title,
 )
 from insitu_widgets.levels.mixed import LayerLoss
+from insitu_widgets.units import error_rate
 
 Spec = dict[str, Any]
 #: Losses below it are drawn at it.
@@ -151,8 +152,8 @@ def layer_losses(
                 "type": "log",
                 "title": _title("Loss, this layer alone (nat)"),
                 "range": [log10(_LEAST_LOSS) - 0.2, 1],
-                "dtick": 1,
-                "exponentformat": "power",
+                "tickvals": (powers := [10.0**power for power in range(-6, 2)]),
+                "ticktext": [error_rate(power) for power in powers],
             },
         ),
     }

@@ -185,7 +185,7 @@ def _nested(root: str, bits: int, best_at: int) -> Iterator[Picture]:
         f"{quantity(growth.num_bits / 8, 'B')}: {quantity(extra, 'B')} "
         f"({percent(extra / direct)}) more than the direct packet"
     )
-    bytes_chart = Chart("Bytes", f"{words}.", figures.byte_bars(rows))
+    bytes_chart = Chart("Bytes sent, in one packet or two", f"{words}.", figures.byte_bars(rows))
     yield Picture({"bytes": bytes_chart}, f"<p>{words}.</p>", 0.1)
     lines: dict[str, list[tuple[float, Estimate]]] = {"prefix": [], "direct": []}
     for width in range(1, bits + 1):
@@ -195,7 +195,8 @@ def _nested(root: str, bits: int, best_at: int) -> Iterator[Picture]:
             f"{w:g} bit {percent(p.accuracy)} nested, {percent(d.accuracy)} direct"
             for (w, p), (_, d) in zip(lines["prefix"], lines["direct"], strict=True)
         )
-        spec = figures.accuracy_lines(lines, "Bits received of each code")
+        ticks = [(float(received), str(received)) for received in range(1, bits + 1)]
+        spec = figures.accuracy_lines(lines, "Bits received of each code", ticks)
         chart = Chart("Accuracy of each prefix", f"{said}.", spec)
         yield Picture({"accuracy": chart}, f"<p>{words}. {said}.</p>", 0.1 + 0.9 * width / bits)
 
@@ -210,7 +211,7 @@ def protection_panel() -> Panel:
             "root": choice("Root", live.DIGITS_ROOTS, "vgg-digits"),
             "bits": slider("Bits a weight", (2, 3, 4, 6, 8), 4, _bits),
             "code_rate": slider(
-                "Rate of the reliable code",
+                "Reliable code rate",
                 (0.25, 1 / 3, 0.5, 0.75, 0.9),
                 0.5,
                 lambda r: f"{r:.2f}",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import isfinite, log10
+from math import isclose, isfinite, log10
 from typing import TYPE_CHECKING, Any
 
 from insitu_widgets.explorer.figures import (
@@ -46,6 +46,8 @@ _PARTS = (
 )
 
 
+#: Accuracies closer than this are drawn on one spot.
+_NEAR = 0.03
 #: Bars longer than so many times the best one are cut off there, with an arrow.
 CUT = 5
 
@@ -248,9 +250,10 @@ def exits_curve(
             [100 * estimate.accuracy for _, estimate in alone],
             1,
             mode="markers+text",
-            text=[str(exit_) for exit_ in range(1, len(alone) + 1)],
+            text=_exits(alone),
             textposition="bottom center",
-            hovertemplate="exit %{text}: %{x:.3s}, %{y:.1f} %<extra></extra>",
+            customdata=list(range(1, len(alone) + 1)),
+            hovertemplate="exit %{customdata}: %{x:.3s}, %{y:.1f} %<extra></extra>",
         ),
     ]
     if chosen:
@@ -284,6 +287,22 @@ def exits_curve(
             ],
         ),
     }  # fmt: skip
+
+
+def _exits(alone: Sequence[tuple[float, Estimate]]) -> list[str]:
+    """A label for each exit; of exits drawn on one spot, the first says them all."""
+    spots: list[list[int]] = []
+    for number, (cost, estimate) in enumerate(alone):
+        for spot in spots:
+            other, before = alone[spot[0]]
+            near = isclose(cost, other, rel_tol=0.05)
+            if near and abs(estimate.accuracy - before.accuracy) < _NEAR:
+                spot.append(number)
+                break
+        else:
+            spots.append([number])
+    said = {spot[0]: ", ".join(str(number + 1) for number in spot) for spot in spots}
+    return [said.get(number, "") for number in range(len(alone))]
 
 
 def shares(routing: Routing, point: int) -> Spec:

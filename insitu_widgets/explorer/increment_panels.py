@@ -64,7 +64,7 @@ def _increments(root: str, ladder: str, rate_bps: float, fate: str) -> Iterator[
     spec = parameter_figures.stacked_bytes(
         {"base, then increments": parts, "one direct download": [whole[-1]], "each anew": whole}
     )
-    charts = {"bytes": Chart("Bytes", words, spec)}
+    charts = {"bytes": Chart("Bytes sent, packet by packet", words, spec)}
     yield Picture(charts, f"<p>{words}</p>", 0.1)
     lines: dict[str, list[tuple[float, Estimate]]] = {"increments": []}
     told = []

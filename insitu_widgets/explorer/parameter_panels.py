@@ -144,7 +144,7 @@ def nested_panel() -> Panel:
         "re-trained.",
         {
             "root": _root(),
-            "exit": slider("Exit", (3, 4, 5, 6), 6, lambda e: f"exit {e:g} of 6"),
+            "exit": slider("Exit", (3, 4, 5, 6), 6, lambda e: f"{e:g} of 6"),
             "bits": slider("Bits a weight", (2, 3, 4, 8, 32), 4, lambda bits: f"{bits:g} bit"),
         },
         _nested,

@@ -167,7 +167,8 @@ def beliefs(
         "layout": _layout(
             {
                 "type": "category", "tickangle": -45, "categoryorder": "array",
-                "categoryarray": list(labels), "title": _title("Recipe"),
+                "categoryarray": list(labels),
+                "title": _title("Recipe: root, exit (e), weights kept (%), bits (b)"),
                 "range": [-0.5, len(labels) - 0.5],
             },
             {"title": _title("Accuracy (%)"), "range": [0, 103]},

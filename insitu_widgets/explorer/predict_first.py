@@ -99,7 +99,8 @@ class PredictFirst(widgets.VBox):
         self._lock = Lock(view) if self.locked else None
         self.button.on_click(lambda _: self._post(self.commit))
         self.back.on_click(lambda _: self._post(self.settle))
-        points = widgets.HBox(self.inputs).add_class("insitu-points")
+        unit = [widgets.Label(question.y_title)] if question.kind == "curve" else []
+        points = widgets.HBox([*unit, *self.inputs]).add_class("insitu-points")
         text = widgets.HTML(
             f'<p class="insitu-ask"><b>Predict first.</b> {escape(question.text)}</p>'
         )

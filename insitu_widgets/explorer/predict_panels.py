@@ -174,8 +174,8 @@ def _analytics(
     best, favourite = int(np.argmax(truth)), int(np.argmax(believed))
     ends = {run.policy: float(run.regret[:, -1].mean()) for run in runs}
     text = (
-        f"The catalogue's favourite, {labels[favourite]}, has {percent(truth[favourite])} here; "
-        f"the best, {labels[best]}, {percent(truth[best])}. Regret after "
+        f"The catalogue's favourite, {rows[favourite].recipe}, has {percent(truth[favourite])} "
+        f"here; the best, {rows[best].recipe}, {percent(truth[best])}. Regret after "
         f"{runs[0].regret.shape[1]} devices, in accuracy points: "
         f"{_ends_said(ends)}. {_verdict(ends)}"
     )
@@ -188,7 +188,9 @@ def _analytics(
                 f"as Thompson sampling estimates it in the end. {text}",
                 predict_figures.beliefs(labels, believed, truth, learnt),
             ),
-            "regret": Chart("Regret", text, predict_figures.regret(runs)),
+            "regret": Chart(
+                "Regret: points lost for not knowing the best", text, predict_figures.regret(runs)
+            ),
         },
         f"<p>{text}</p>",
     )

@@ -148,7 +148,7 @@ def degradation(
     places = [100 * loss for loss in losses] or [0.0]
     span = [-2.0, 52.0]
     styles = {"zero": (RED, "x", "dot"), "held": (GREEN, "circle", "solid")}
-    names = {"zero": "zero in its place", "held": "what the device holds"}
+    names = {"zero": "zero in its place", "held": "filled with what it holds"}
     data = [
         level("sent again: all there", 100 * intact.accuracy, span, BLUE, "dash"),
         level("the held model alone", 100 * held.accuracy, span, GREY, "longdash"),

@@ -57,7 +57,7 @@ def cooperation_panel(runner: Runner = None) -> Panel:
         "Measured live on 797 handwritten digits: real weights, features really packed into bits.",
         {
             "name": choice("Root model", _digits_roots()),
-            "keep": slider("Device keeps", (0.1, 0.2, 0.5, 1.0), 1.0, _share),
+            "keep": slider("Weights on device", (0.1, 0.2, 0.5, 1.0), 1.0, _share),
             "bits": slider("Device's weights", (2, 3, 4, 8, 32), 2, _bits),
             "confidence": slider("Asks below", (0.5, 0.6, 0.7, 0.8, 0.9, 1.0), 0.7, _sure),
             "corrected": choice("Server corrects", [("mean and spread", True), ("no", False)]),
@@ -208,7 +208,7 @@ def customise_panel(runner: Runner = None) -> Panel:
         "computation; 60 to tune with, 300 others to test with. Bars: 95 % interval.",
         {
             "name": choice("Root model", _digits_roots()),
-            "keep": slider("Download keeps", (0.2, 0.5, 1.0), 0.5, _share),
+            "keep": slider("Weights downloaded", (0.2, 0.5, 1.0), 0.5, _share),
             "strength": _strength(),
             "user": number("User (seed)", 0, 9999, 3),
             "part": choice("Tuned", PARTS, "norms and biases"),
@@ -251,7 +251,11 @@ def _customise(
 def _sample(images: ImageSet, handwriting: Handwriting) -> Chart:
     first = [int((images.labels == label).nonzero()[0]) for label in range(8)]
     scans = images.images[first]
-    pair = [torch.cat(list(rows[:, 0]), dim=1) for rows in (scans, handwriting.write(scans))]
+    paper = float(scans.min())
+    pair = [
+        torch.cat(list(torch.nn.functional.pad(rows, (1, 1, 1, 1), value=paper)[:, 0]), dim=1)
+        for rows in (scans, handwriting.write(scans))
+    ]
     text = (
         f"The digits 0 to 7 as scanned, and as this user writes them: slant "
         f"{handwriting.slant:+.2f}, thickness {handwriting.thickness:+.2f}, scale "
@@ -347,7 +351,7 @@ def federated_panel(runner: Runner = None) -> Panel:
             "devices": number("Devices", 1, 12, 4),
             "alpha": slider("Equality of data", (0.1, 0.3, 1.0, 10.0), 1.0, lambda a: f"α = {a:g}"),
             "bits": slider("Update's weights", (1, 2, 4, 8, 32), 4, _bits),
-            "keep": slider("Update keeps", (0.05, 0.1, 0.5, 1.0), 1.0, _share),
+            "keep": slider("Weights uploaded", (0.05, 0.1, 0.5, 1.0), 1.0, _share),
             "rounds": number("Rounds", 1, 30, 4),
             "seed": number("Seed", 0, 9999, 0),
         },
@@ -429,7 +433,7 @@ def _strength() -> widgets.SelectionSlider:
 
 
 def _share(keep: float) -> str:
-    return f"{percent(keep, 0)} of weights"
+    return percent(keep, 0)
 
 
 def _bits(bits: float) -> str:
@@ -441,4 +445,4 @@ def _sure(confidence: float) -> str:
 
 
 def _price(price: float) -> str:
-    return f"{percent(price, 0)} a root's size"
+    return f"{100 * price:g} points a root"

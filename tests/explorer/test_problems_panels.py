@@ -148,7 +148,7 @@ def test_customisation_helps_the_user():
     user, general = panel.charts.charts["accuracy"]["spec"]["data"]
     assert len(user["y"]) == len(general["y"]) == 13
     assert user["y"][-1] > user["y"][0]
-    assert len(panel.charts.charts["sample"]["spec"]["data"][0]["z"]) == 16
+    assert len(panel.charts.charts["sample"]["spec"]["data"][0]["z"]) == 2 * (8 + 2)  # framed
 
 
 def test_evolution_runs_to_its_end():
