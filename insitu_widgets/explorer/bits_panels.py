@@ -49,7 +49,7 @@ def _quantisers(root: str, quantiser: str, bits: int) -> Iterator[Picture]:
     error = float((layer.dense() - weight).square().mean() / weight.square().mean())
     shown = zip(values.tolist(), held.tolist(), strict=True)
     levels = Chart(
-        f"Weights and levels of {name}",
+        "Weights and levels of the largest layer",
         f"{weight.numel()} weights of {name}, rounded by {quantiser} at {bits} bit to "
         f"{len(values)} different values; error {percent(error)} of the weights' energy.",
         figures.weights_and_levels(edges.tolist(), counts.tolist(), list(shown)),

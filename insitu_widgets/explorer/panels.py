@@ -234,6 +234,7 @@ def _rates(latency_s: float, counting: str, lines: Sequence[str], mine: str) -> 
     own = {name: torchvision_parameters(name)} if name else {}
     counts = parameter_counts(counting) | own
     spec = figures.required_rates(latency_s, None, counts)
+    spec["data"] = [line for line in spec["data"] if line["name"] in counts]  # no link of one's own
     hidden = {line.rate_bps for line in REFERENCE_RATES if line.name not in lines}
     layout = spec["layout"]
     layout["shapes"] = [shape for shape in layout["shapes"] if shape.get("y0") not in hidden]

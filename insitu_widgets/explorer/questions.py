@@ -103,7 +103,7 @@ class Question:
         """How far off, in words."""
         off = self.error(predicted, measured)
         if self.kind == "choice":
-            return "Another one." if off else "Right."
+            return "Not that one." if off else "Right."
         unit = "points" if self.unit == "%" else self.unit
         return f"Off by {off:.1f} {unit}{' on average' if self.kind == 'curve' else ''}."
 

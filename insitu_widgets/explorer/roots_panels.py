@@ -82,7 +82,7 @@ def _accuracy(
         0,
         mode="lines+markers+text",
         text=[str(exit_) for exit_ in range(1, len(exits) + 1)],
-        textposition="top center",
+        textposition="bottom right",
         error_y={
             **bars[0],
             "array": [bar["array"][0] for bar in bars],
