@@ -250,7 +250,7 @@ def required_rates(
     counts
         Model -> parameters; the paper's three, with its counts, where none is given.
     """
-    fractions = [0.01, *(i / 20 for i in range(1, 21))]
+    fractions = [0.01, 0.015, 0.02, 0.03, 0.04, *(i / 20 for i in range(1, 21))]
     styles = zip((BLUE, GREEN, RED, PURPLE), ("solid", "dash", "dashdot", "dot"), strict=True)
     data: list[Spec] = [
         {

@@ -146,10 +146,13 @@ def _expectation(situation: Situation, expected: Measurement) -> str:
     at = error_rate(expected.bit_error_rate)
     if expected.bit_error_rate == 0:
         return f"expected: catalogue, {expected.images} images, without bit errors"
-    spread = f"{percent(expected.lowest)} to {percent(expected.highest)}"
+    draws, spread = "1 draw", ""
+    if expected.seeds > 1:
+        draws = f"{expected.seeds} draws"
+        spread = f" {percent(expected.lowest)} to {percent(expected.highest)}"
     if expected.bit_error_rate == situation.bit_error_rate:
-        return f"expected: catalogue, {expected.seeds} draws of {expected.images} images {spread}"
-    return f"expected: catalogue at BER {at} (next measured), {expected.seeds} draws {spread}"
+        return f"expected: catalogue, {draws} of {expected.images} images{spread}"
+    return f"expected: catalogue at BER {at} (next measured), {draws}{spread}"
 
 
 def _measured_tile(explorer: Explorer, estimate: Estimate | None) -> str:
