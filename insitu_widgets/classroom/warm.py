@@ -13,6 +13,8 @@ from pathlib import Path
 
 from insitu_widgets.classroom.forks import READY, Order
 
+#: Without these, importing numpy or torch starts threads, and a process with threads is not forked.
+_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 _WARM_LIMIT_S = 120.0  # imports from a cold disk, on a slow machine
 _STOP_LIMIT_S = 5.0
 _ANSWER_LIMIT_S = 10.0
@@ -45,6 +47,7 @@ class WarmProcess:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "insitu_widgets.classroom.forks", str(path)],
                 stdin=theirs.fileno(),
+                env={**os.environ, **_ONE_THREAD},
                 start_new_session=True,  # Ctrl-C reaches the server alone
             )
         self.pid = self._process.pid
