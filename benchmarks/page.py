@@ -24,7 +24,7 @@ WITH_TORCH_BYTES = 250e6
 COMPLETE = """() => {
   const tile = document.querySelector(".insitu-tile-measured");
   return tile && !tile.querySelector("progress") && !document.querySelector(".insitu-stale")
-    && document.body.dataset.insituReady === "yes";
+    && document.body?.dataset.insituReady === "yes";
 }"""
 #: Complete, under one address, for half a second.
 SETTLED = f"""() => {{

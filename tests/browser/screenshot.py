@@ -25,7 +25,7 @@ DRAWN = (-10, 10, 25, 35, 42, 46)
 def the_dashboard(page: Page, url: str) -> None:
     """The dashboard in :data:`STATE`, complete."""
     page.goto(f"{url}?{to_query(STATE)}")
-    page.wait_for_function("document.body.dataset.insituReady === 'yes'")
+    page.wait_for_function("document.body?.dataset.insituReady === 'yes'")
     page.wait_for_function(
         "!document.querySelector('.insitu-tile progress, .insitu-stale')", polling=500
     )

@@ -43,7 +43,7 @@ def test_the_audit_finds_what_is_wrong(page):
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_the_dashboard(page, voila_server, theme):
     page.goto(voila_server)
-    page.wait_for_function("document.body.dataset.insituReady === 'yes'")
+    page.wait_for_function("document.body?.dataset.insituReady === 'yes'")
     page.wait_for_selector(".insitu-errors .main-svg")
     page.locator(".insitu-theme select").select_option(label=theme)
     page.wait_for_function(

@@ -39,7 +39,7 @@ def test_a_visitor_enters_works_loses_the_kernel_and_goes_on(page, room):
     page.goto(f"http://127.0.0.1:{room.port}/?latency_s=0.5")
     page.fill("#password", PASSWORD)
     page.keyboard.press("Enter")
-    page.wait_for_function("document.body.dataset.insituReady === 'yes'")
+    page.wait_for_function("document.body?.dataset.insituReady === 'yes'")
     settle(page)
     assert page.url.endswith("/voila/render/ok.ipynb?latency_s=0.5")
     before = f"?{page.url.partition('?')[2]}"
@@ -53,7 +53,7 @@ def test_a_visitor_enters_works_loses_the_kernel_and_goes_on(page, room):
         "document.querySelector('.insitu-banner').textContent.includes('Reload')"
     )
     page.reload()
-    page.wait_for_function("document.body.dataset.insituReady === 'yes'")
+    page.wait_for_function("document.body?.dataset.insituReady === 'yes'")
     settle(page)
     check_against_python(page)
     page.goto("about:blank")  # as a closed tab: only the kernel that waits is left

@@ -27,7 +27,7 @@ SLIDERS = ("bandwidth_hz", "spectral_efficiency_bps_hz", "latency_s", "delay_s",
 def open_page(page, url, situation=None):
     page.goto(url if situation is None else f"{url}?{to_query(situation)}")
     page.wait_for_selector(".insitu-plot .main-svg")
-    page.wait_for_function("document.body.dataset.insituReady === 'yes'")
+    page.wait_for_function("document.body?.dataset.insituReady === 'yes'")
     settle(page)
 
 
