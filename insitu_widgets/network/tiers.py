@@ -79,7 +79,9 @@ def in_order(tiers: Sequence[Tier]) -> tuple[Tier, ...]:
         of_type("each of tiers", tier, Tier, "Make one with Tier(name, delay_s, backhaul_bps, …).")
     names = [tier.name for tier in tiers]
     if not names or len(set(names)) < len(names):
-        msg = f"tiers must be at least one, each with its own name; got {names}. Add or rename some."
+        msg = (
+            f"tiers must be at least one, each with its own name; got {names}. Add or rename some."
+        )
         raise ValueError(msg)
     if not any(tier.beyond for tier in tiers):
         return tuple(tiers)
