@@ -15,7 +15,7 @@ _Work = tuple[int, Steps, Callable[[Any], None], Callable[[Exception | None], No
 Post = Callable[[Callable[[], None]], object]
 #: What the page can draw without a measurement goes first: two threads that want the interpreter
 #: at the same moment wait for each other at every message.
-HEAD_START_S = 0.03
+HEAD_START_S = 0.05
 
 
 class Inline:
