@@ -14,8 +14,8 @@ from insitu_widgets.explorer.figures import (
     _layout,
     _title,
     _vertical,
+    error_rate_axis,
 )
-from insitu_widgets.units import error_rate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -90,17 +90,10 @@ def receivers(curves: Mapping[str, Sequence[Measurement]], now: float) -> Spec:
         _line(name, [max(row.bit_error_rate, ZERO) for row in rows], rows)
         for name, rows in curves.items()
     ]
-    powers = range(-8, 0)
     return {
         "data": data,
         "layout": _layout(
-            {
-                "type": "log",
-                "title": _title("Bit-error rate of the body"),
-                "range": [-8.3, -0.8],
-                "tickvals": [10.0**power for power in powers],
-                "ticktext": ["0", *(error_rate(10.0**power) for power in powers[1:])],
-            },
+            error_rate_axis(),
             {"title": _title("Accuracy (%)"), "range": [0, 104]},
             shapes=[_vertical(now)],
         ),

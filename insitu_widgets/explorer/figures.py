@@ -309,6 +309,18 @@ def _decades(values: Sequence[float]) -> list[float]:
     return [log10(min([*values, *lines]) / 2), log10(max([*values, *lines]) * 2)]
 
 
+def error_rate_axis() -> Spec:
+    """A logarithmic axis of bit-error rates, 0 at its left end (:data:`ZERO`)."""
+    powers = range(-8, 0)
+    return {
+        "type": "log",
+        "title": _title("Bit-error rate of the body"),
+        "range": [-8.3, -0.8],
+        "tickvals": [10.0**p for p in powers],
+        "ticktext": ["0", *(error_rate(10.0**p) for p in powers[1:])],
+    }
+
+
 def accuracy_against_errors(
     situation: Situation,
     decision: Decision,
@@ -364,17 +376,10 @@ def accuracy_against_errors(
         )
     now = max(situation.bit_error_rate, ZERO)
     data.append(_key("measured now", RED, "diamond"))
-    powers = range(-8, 0)
     return {
         "data": data,
         "layout": _layout(
-            {
-                "type": "log",
-                "title": _title("Bit-error rate of the body"),
-                "range": [-8.3, -0.8],
-                "tickvals": [10.0**p for p in powers],
-                "ticktext": ["0", *(error_rate(10.0**p) for p in powers[1:])],
-            },
+            error_rate_axis(),
             {"title": _title("Accuracy (%)"), "range": [0, 105]},
             shapes=[_vertical(now), measured(now, live) if live else _HIDDEN],
         ),
