@@ -22,7 +22,7 @@ from insitu_widgets.network.outcome import Outcome
 from insitu_widgets.network.population import Population
 from insitu_widgets.network.service import POLICIES, RULES, Service
 from insitu_widgets.network.store import Apart, Nested, Pieces, Store, root_bytes
-from insitu_widgets.network.study import LOADS, study
+from insitu_widgets.network.study import LOADS, Study, outcomes
 from insitu_widgets.network.tiers import TIERS
 from insitu_widgets.roots import load_root
 from insitu_widgets.units import percent, quantity
@@ -154,13 +154,13 @@ def _population(
         Service(policy, rule, tiers, making_s=made_s, least_accuracy=least_accuracy)
         for policy in POLICIES
     ]
-    outcomes: list[Outcome] = []
-    runs = study(services, population, requests=int(requests), seeds=(seed,))
-    for outcome in runs:
-        outcomes.append(outcome)
-        if len(outcomes) % len(services) == 0:
-            progress = len(outcomes) / (len(services) * len(LOADS))
-            yield Picture(_curves(outcomes), _table(outcomes[-len(services) :], made_s), progress)
+    study = Study(services, population, requests=int(requests), seeds=(seed,))
+    done: list[Outcome] = []
+    for outcome in outcomes(study):
+        done.append(outcome)
+        if len(done) % len(services) == 0:
+            progress = len(done) / (len(services) * len(LOADS))
+            yield Picture(_curves(done), _table(done[-len(services) :], made_s), progress)
 
 
 def _curves(outcomes: list[Outcome]) -> dict[str, Chart]:

@@ -14,10 +14,15 @@ import numpy as np
 
 from insitu_widgets.air.channel import GUARDS
 from insitu_widgets.errors import in_range, one_of
+from insitu_widgets.network.situation import MOST_SEED
 from insitu_widgets.network.tiers import KINDS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+#: Loads that can be drawn, in requests a second, and the most requests.
+LEAST_LOAD_PER_S, MOST_LOAD_PER_S = 1e-6, 1e9
+MOST_REQUESTS = 100_000_000
 
 
 def _shares(field: str, shares: tuple[float, ...], count: int | None = None) -> None:
@@ -188,9 +193,9 @@ def draw(population: Population, load_per_s: float, requests: int, seed: int) ->
     ValueError
         For a value out of its range.
     """
-    in_range("load_per_s", load_per_s, 1e-6, 1e9, "1/s")
-    in_range("requests", requests, 1, 100_000_000)
-    in_range("seed", seed, 0, 10**9)
+    in_range("load_per_s", load_per_s, LEAST_LOAD_PER_S, MOST_LOAD_PER_S, "1/s")
+    in_range("requests", requests, 1, MOST_REQUESTS)
+    in_range("seed", seed, 0, MOST_SEED)
     random = np.random.default_rng(seed)
     shares = np.array([s.share for s in population.species])
     of_device = random.choice(len(shares), population.devices, p=shares / shares.sum())

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -13,35 +14,30 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
+from insitu_widgets.errors import in_range, of_type
 from insitu_widgets.network.cluster import as_done, check_client
 from insitu_widgets.network.outcome import Outcome, run
+from insitu_widgets.network.population import (
+    LEAST_LOAD_PER_S,
+    MOST_LOAD_PER_S,
+    MOST_REQUESTS,
+    Population,
+)
 from insitu_widgets.network.service import Service
+from insitu_widgets.network.situation import MOST_SEED
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Mapping, Sequence
+    from collections.abc import Generator, Mapping
 
     from distributed import Client
-
-    from insitu_widgets.network.population import Population
 
 #: Requests a second, in a cell of 1 MHz.
 LOADS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
 
 
-def study(
-    services: Iterable[Service],
-    population: Population,
-    *,
-    loads: Sequence[float] = LOADS,
-    requests: int = 2000,
-    seeds: Sequence[int] = (0,),
-    path: Path | str | None = None,
-    client: Client | None = None,
-    progress: bool = False,
-) -> Generator[Outcome]:
-    """Run services at loads, each with the very same requests.
-
-    ``path``, ``client`` and ``progress`` are those of :func:`~insitu_widgets.sweep`.
+@dataclass(frozen=True)
+class Study:
+    """Services at loads, each with the very same requests; ``sweep(Study(…))`` runs it.
 
     Parameters
     ----------
@@ -54,6 +50,52 @@ def study(
     requests
         How many in each run; at high loads take more, so that a run lasts longer than the
         longest latency.
+
+    Raises
+    ------
+    TypeError
+        For something else than services and a population.
+    ValueError
+        For a value out of its range, or nothing to run.
+    """
+
+    services: tuple[Service, ...]
+    population: Population
+    loads: tuple[float, ...] = LOADS
+    requests: int = 2000
+    seeds: tuple[int, ...] = (0,)
+
+    def __post_init__(self) -> None:
+        for field in ("services", "loads", "seeds"):
+            given = getattr(self, field)
+            of_type(field, given, Iterable, f"Put it into a list: {field}=[…].")
+            object.__setattr__(self, field, tuple(given))
+            if not getattr(self, field):
+                msg = f"{field} must hold at least one value; got none. Give some."
+                raise ValueError(msg)
+        for service in self.services:
+            of_type("each of services", service, Service, "Make one: Service(policy).")
+        of_type("population", self.population, Population, "Make one: Population().")
+        for load in self.loads:
+            in_range("each of loads", load, LEAST_LOAD_PER_S, MOST_LOAD_PER_S, "1/s")
+        for seed in self.seeds:
+            in_range("each of seeds", seed, 0, MOST_SEED)
+        in_range("requests", self.requests, 1, MOST_REQUESTS)
+
+
+def outcomes(
+    study: Study,
+    *,
+    path: Path | str | None = None,
+    client: Client | None = None,
+    progress: bool = False,
+) -> Generator[Outcome]:
+    """Run a study, and yield each outcome as it is known.
+
+    Parameters
+    ----------
+    study
+        What to run.
     path
         A file (a JSON object a line) that grows as runs are done; what it holds is not run again.
     client
@@ -69,24 +111,19 @@ def study(
 
     Raises
     ------
-    ValueError
-        For a value out of its range, or nothing to run.
+    TypeError
+        For something else than a client.
     """
     check_client(client)
-    wanted = list(services)
-    for field, given in (("services", wanted), ("loads", loads), ("seeds", seeds)):
-        if not given:
-            msg = f"{field} must hold at least one value; got none. Give some."
-            raise ValueError(msg)
     work = {
-        _key(service, population, load, requests, seed): (service, load, seed)
-        for seed, load, service in product(seeds, loads, wanted)
+        _key(service, study, load, seed): (service, load, seed)
+        for seed, load, service in product(study.seeds, study.loads, study.services)
     }
     known = _read(path)
     yield from (known[key] for key in work if key in known)
     left = {key: task for key, task in work.items() if key not in known}
     run_all = _in_line if client is None else partial(_on_dask, client)
-    done = run_all(left, population, requests)
+    done = run_all(left, study.population, study.requests)
     with closing(done), tqdm(total=len(left), unit="run", disable=not progress) as bar:
         for key, outcome in done:
             if path is not None:
@@ -99,9 +136,9 @@ def study(
 _Task = tuple[Service, float, int]
 
 
-def _key(service: Service, population: Population, load: float, requests: int, seed: int) -> str:
+def _key(service: Service, study: Study, load: float, seed: int) -> str:
     """What names a run: all that decides its outcome."""
-    text = repr((service, population, float(load), requests, seed))
+    text = repr((service, study.population, float(load), study.requests, seed))
     return hashlib.sha256(text.encode()).hexdigest()
 
 

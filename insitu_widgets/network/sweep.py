@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast, overload
 
 import torch
 from tqdm import tqdm
@@ -29,6 +29,7 @@ from insitu_widgets.levels.recipe import WIDEST_CODE, Recipe
 from insitu_widgets.network.catalogue import Catalogue, Measurement, Table
 from insitu_widgets.network.cluster import as_done, check_client
 from insitu_widgets.network.grids import BIT_ERROR_RATES, PLANS, SEEDS
+from insitu_widgets.network.study import Study, outcomes
 from insitu_widgets.roots import Root, load_root
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
     from insitu_widgets.air.payload import Packet
     from insitu_widgets.levels.derive import SubModel
+    from insitu_widgets.network.outcome import Outcome
 
 BATCH = 200
 
@@ -63,6 +65,7 @@ class Job:
     bfloat16: bool = False
 
 
+@overload
 def sweep(
     recipes: Iterable[Recipe],
     images: ImageSet,
@@ -75,19 +78,45 @@ def sweep(
     client: Client | None = None,
     progress: bool = True,
     bfloat16: bool = False,
-) -> Catalogue:
-    """Measure recipes × bit-error rates × guards on images.
+) -> Catalogue: ...
+
+
+@overload
+def sweep(
+    recipes: Study,
+    *,
+    path: Path | str | None = None,
+    client: Client | None = None,
+    progress: bool = True,
+) -> tuple[Outcome, ...]: ...
+
+
+def sweep(
+    recipes: Iterable[Recipe] | Study,
+    images: ImageSet | None = None,
+    *,
+    root: Root | None = None,
+    bit_error_rates: Sequence[float] = BIT_ERROR_RATES,
+    guards: Sequence[str] = GUARDS,
+    seeds: Sequence[int] = SEEDS,
+    path: Path | str | None = None,
+    client: Client | None = None,
+    progress: bool = True,
+    bfloat16: bool = False,
+) -> Catalogue | tuple[Outcome, ...]:
+    """Measure recipes × bit-error rates × guards on images; or run a study of a population.
 
     All recipes are measured at the first bit-error rate before any is at the second: what an
     interrupted sweep leaves is a whole table of fewer rates. Exits of one width that keep all
-    weights are measured in one pass; the results are the same, to the bit. Studies of a
-    population take the same ``path``, ``client`` and ``progress``:
-    :func:`insitu_widgets.network.study.study`.
+    weights are measured in one pass; the results are the same, to the bit.
+
+    A :class:`~insitu_widgets.network.study.Study` holds its own services, loads and seeds: only
+    ``path`` (then a JSON object a line), ``client`` and ``progress`` go with it.
 
     Parameters
     ----------
     recipes
-        What to cut; each must be of a shipped root, or of ``root``.
+        What to cut; each must be of a shipped root, or of ``root``. Or a study.
     images
         The images to measure on; all of them are used.
     root
@@ -109,17 +138,30 @@ def sweep(
     -------
     Catalogue
         All measurements of the recipes, the ones read from ``path`` included.
+    tuple[Outcome, …]
+        Of a study: one a service, load and seed.
 
     Raises
     ------
     ValueError
         For a channel or a recipe that cannot be, or nothing to measure.
     TypeError
-        For something else than recipes, images, a root, a path or a client.
+        For something else than recipes, images, a root, a path or a client; or for a study with
+        what is for recipes.
     """
+    if isinstance(recipes, Study):
+        options = (root, bit_error_rates, guards, seeds, bfloat16)
+        if images is not None or options != (None, BIT_ERROR_RATES, GUARDS, SEEDS, False):
+            msg = (
+                "images, root, bit_error_rates, guards, seeds and bfloat16 must be left out with "
+                "a study; got some. Give the study its loads, requests and seeds: Study(…)."
+            )
+            raise TypeError(msg)
+        return tuple(outcomes(recipes, path=path, client=client, progress=progress))
     channels = _channels(bit_error_rates, guards, seeds)
     wanted = _wanted(recipes, root)
     of_type("images", images, ImageSet, 'Load some: load_data("digits").')
+    images = cast("ImageSet", images)
     if not isinstance(path, str | None):
         of_type("path", path, Path, "Give the name of a CSV file, or None for no file.")
     check_client(client)

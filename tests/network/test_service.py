@@ -7,15 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from insitu_widgets import Situation, choose, derive, load_catalogue, load_root, pack
+from insitu_widgets import Situation, choose, derive, load_catalogue, load_root, pack, sweep
 from insitu_widgets.network.menu import Staircase, best_sizes
 from insitu_widgets.network.outcome import run, summary
 from insitu_widgets.network.population import SPECIES, Population, Species, draw
 from insitu_widgets.network.service import POLICIES, RULES, Service, homes, menu, serve
-from insitu_widgets.network.study import study
+from insitu_widgets.network.study import Study, outcomes
 from insitu_widgets.network.tiers import KINDS, TIERS
 
 SMALL = Population(devices=300, applications=5)
+SERVICES = tuple(Service(policy) for policy in POLICIES)
 TABLET = Species("tablet", 1.0, 1e9, 5.0, 0.0, "none", (0.0, 0.0, 1.0))
 
 
@@ -190,40 +191,38 @@ def test_with_a_price_on_the_air_a_richer_menu_does_better():
 
 
 def test_a_study_runs_every_service_on_the_same_requests():
-    services = [Service(policy) for policy in POLICIES]
-    outcomes = list(study(services, SMALL, loads=(5.0, 50.0), requests=300, seeds=(0, 1)))
-    assert len(outcomes) == 12
-    assert outcomes[0] == run(services[0], SMALL, 5.0, 300, 0)
+    study = Study(SERVICES, SMALL, loads=(5.0, 50.0), requests=300, seeds=(0, 1))
+    done = list(outcomes(study))
+    assert len(done) == 12
+    assert done[0] == run(SERVICES[0], SMALL, 5.0, 300, 0)
+    assert sweep(study, progress=False) == tuple(done)
 
 
 def test_a_study_goes_on_where_it_was_stopped(tmp_path):
-    services, path = [Service(policy) for policy in POLICIES], str(tmp_path / "study.jsonl")
-    few = {"loads": (5.0,), "requests": 200, "path": path}
-    stopped = study(services, SMALL, **few)
+    study, path = Study(SERVICES, SMALL, loads=(5.0,), requests=200), tmp_path / "study.jsonl"
+    stopped = outcomes(study, path=path)
     first = next(stopped)
     next(stopped)
     stopped.close()
-    with (tmp_path / "study.jsonl").open("a") as file:
+    with path.open("a") as file:
         file.write('{"cut')
-    again = list(study(services, SMALL, **few, progress=True))
+    again = sweep(study, path=str(path))
     assert again[0] == first
-    assert again == list(study(services, SMALL, loads=(5.0,), requests=200))
-    assert len((tmp_path / "study.jsonl").read_text().splitlines()) == 3
+    assert again == tuple(outcomes(study))
+    assert len(path.read_text().splitlines()) == 3
 
 
 def test_a_study_on_dask_is_the_same():
     distributed = pytest.importorskip("distributed")
-    services = [Service(policy) for policy in POLICIES]
-    few = {"loads": (5.0,), "requests": 200}
+    study = Study(SERVICES, SMALL, loads=(5.0,), requests=200)
     with (
         distributed.LocalCluster(
             n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
         ) as cluster,
         distributed.Client(cluster) as client,
     ):
-        there = list(study(services, SMALL, **few, client=client))
-    here = list(study(services, SMALL, **few))
-    assert sorted(there, key=str) == sorted(here, key=str)
+        there = sweep(study, client=client, progress=False)
+    assert sorted(there, key=str) == sorted(outcomes(study), key=str)
 
 
 @pytest.mark.parametrize(
@@ -244,9 +243,30 @@ def test_a_study_on_dask_is_the_same():
         (lambda: draw(SMALL, -1.0, 10, 0), "load_per_s must be a number"),
         (lambda: draw(SMALL, 1.0, 10, -1), "seed must be a whole number"),
         (lambda: best_sizes(np.ones((1, 1)), [[]], 1), "rows must hold at least one measurement"),
-        (lambda: list(study([], SMALL)), "services must hold at least one value"),
+        (lambda: Study([], SMALL), "services must hold at least one value"),
+        (lambda: Study(SERVICES, SMALL, loads=(-1.0,)), "each of loads must be a number"),
+        (lambda: Study(SERVICES, SMALL, requests=0), "requests must be a whole number from 1"),
+        (lambda: Study(SERVICES, SMALL, seeds=(-1,)), "each of seeds must be a whole number"),
     ],
 )
 def test_wrong_input(wrong, sentence):
     with pytest.raises(ValueError, match=sentence):
+        wrong()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        (
+            lambda: Study(POLICIES, SMALL),
+            "each of services must be of type Service; got 'one",
+        ),
+        (lambda: Study(SERVICES[0], SMALL), "services must be of type Iterable; got Service"),
+        (lambda: Study(SERVICES, 3), "population must be of type Population; got 3"),
+        (lambda: sweep(Study(SERVICES, SMALL), guards=("none",)), "must be left out with a study"),
+        (lambda: sweep(Study(SERVICES, SMALL), client=3), "client must be of type Client; got 3"),
+    ],
+)
+def test_a_study_of_something_else(wrong, sentence):
+    with pytest.raises(TypeError, match=sentence):
         wrong()
