@@ -29,20 +29,13 @@ TITLES = {
     "errors": "Accuracy against bit-error rate",
     "bits": "Where the bits went, and when they arrive",
 }
+#: Seconds in which the steps of a measurement gather before they are drawn, all at once: a slider
+#: that moves meanwhile does not wait behind each of them.
+GATHER_S = 0.05
 #: Charts that show the measurement, and so are stale while it is.
 _LIVE = ("accuracy", "errors", "bits")
-_WATCHED = [
-    "situation",
-    "decision",
-    "delivery",
-    "answers",
-    "estimate",
-    "points",
-    "stale",
-    "done",
-    "problems",
-    "notice",
-]
+_CHEAP = ["situation", "decision", "notice"]
+_MEASURED = ["delivery", "answers", "estimate", "points", "stale", "done", "problems"]
 
 
 class Board(widgets.HBox):
@@ -90,13 +83,13 @@ class _Page:
     """Draws an explorer and keeps it drawn."""
 
     def __init__(self, explorer: Explorer | Situation | None, **own: Any) -> None:
-        self._post, later = widget_thread()
-        runner = Latest(self._post) if later else Inline()
+        self._post, self._later = widget_thread()
+        runner = Latest(self._post) if self._later else Inline()
         if isinstance(explorer, Situation | None):
-            explorer = Explorer(explorer, runner, measuring=not later, **own)
+            explorer = Explorer(explorer, runner, measuring=not self._later, **own)
         of_type("explorer", explorer, Explorer, "Give Explorer(…) or Situation(…), or nothing.")
         self.explorer = explorer
-        self._drawing = False
+        self._drawing = self._gathering = False
         self._controls = controls.Controls(self.explorer, self._post)
         self._charts = Charts()
         self._charts.on_msg(self._hear)
@@ -116,15 +109,29 @@ class _Page:
         right = widgets.VBox([self._head, self._charts, self._strip])
         sides = [left.add_class("insitu-controls"), right.add_class("insitu-answers")]
         self.view = Board(self.explorer, self._charts, sides)
-        self._draw()
-        self.explorer.observe(lambda _: self._draw_soon(), list(_WATCHED))
-        if later:
-            later(PATIENCE_S, self.explorer.measure)
+        self._draw_gathered()
+        self.explorer.observe(lambda _: self._draw_soon(), _CHEAP)
+        self.explorer.observe(lambda _: self._gather(), [*_CHEAP, *_MEASURED])
+        if self._later:
+            self._later(PATIENCE_S, self.explorer.measure)
 
     def _draw_soon(self) -> None:
         if not self._drawing:  # many traits change in one go; the page is drawn once for them all
             self._drawing = True
             self._post(self._draw)
+
+    def _gather(self) -> None:
+        if not self._gathering:
+            self._gathering = True
+            if self._later:
+                self._later(GATHER_S, self._draw_gathered)
+            else:
+                self._draw_gathered()
+
+    def _draw_gathered(self) -> None:
+        self._gathering = False
+        self._draw()
+        self._links.value = _links(self.explorer)  # half as long as all charts: not on each move
 
     def _draw(self) -> None:
         self._drawing = False
@@ -145,7 +152,6 @@ class _Page:
             self._charts.permalink = explorer.permalink()
             self._charts.caption = words.caption(explorer)
         self._strip.value = words.strip(explorer)
-        self._links.value = _links(explorer)
         self._controls.show()
 
     def _words(self) -> str:
@@ -211,7 +217,7 @@ class _Page:
             situation, problems = from_query(query, self.explorer.own)
             self.explorer.situation = situation
             self.explorer.notice = "\n".join(problems)
-        self._draw()
+        self._draw_gathered()
         self._charts.answered = True
         self._charts.send_state(["charts", "stale", "errors", "permalink", "caption", "answered"])
         for widget in (self._head, self._strip, self._links, *self._controls.column):
