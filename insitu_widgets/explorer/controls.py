@@ -154,6 +154,7 @@ class Controls:
                 self._put(self.cuts["exit"], recipe.exit or exits)
                 self._put(self.cuts["keep"], recipe.keep, lambda v: percent(v, 0))
                 self._put(self.cuts["bits"], recipe.bits)
+            self.again.disabled = recipe is None  # nothing is sent
             for cut in self.cuts.values():
                 cut.disabled = situation.recipe is None
                 cut.layout.visibility = "hidden" if recipe is None else "visible"

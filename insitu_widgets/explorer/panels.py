@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
+from math import log10
 from typing import Any
 
 import ipywidgets as widgets
@@ -208,7 +209,7 @@ def rates_panel() -> Panel:
     lines = widgets.SelectMultiple(
         description="Reference rates",
         options=names,
-        value=names,
+        value=names[:-1],  # the 6G peak is decades above what the models need within a second
         rows=len(names),
         layout=_WIDE,
         style=_STYLE,
@@ -240,6 +241,9 @@ def _rates(latency_s: float, counting: str, lines: Sequence[str], mine: str) -> 
     layout["shapes"] = [shape for shape in layout["shapes"] if shape.get("y0") not in hidden]
     layout["annotations"] = [note for note in layout["annotations"] if note["text"] in lines]
     shown = [line for line in REFERENCE_RATES if line.name in lines]
+    least, most = layout["yaxis"]["range"]
+    highest = max((line.rate_bps for line in shown), default=1.0)
+    layout["yaxis"]["range"] = [least, max(most, log10(2 * highest))]
     rows = [
         (
             f"{model} ({count / 1e6:,.1f} M)",

@@ -65,6 +65,15 @@ def test_sending_again(explorer, controls):
     assert explorer.situation == Situation(seed=1)
 
 
+def test_nothing_can_be_sent_again_where_nothing_is_sent(explorer, controls):
+    explorer.change(bandwidth_hz=1e3)
+    controls.show()
+    assert controls.again.disabled
+    explorer.change(bandwidth_hz=1e6)
+    controls.show()
+    assert not controls.again.disabled
+
+
 def test_presets_and_reset(explorer, controls):
     controls.preset.value = "AR headset"
     assert explorer.situation == PRESETS["AR headset"]
