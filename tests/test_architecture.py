@@ -17,6 +17,9 @@ BESIDE_ROOTS = {
     *("augment", "checkpoint", "model_card", "plans", "train"),
 }
 PROGRAMS = {"serve", "page_server", "train", "classroom"}
+#: Rooms inside ``explorer`` that stand on the rest of it, and its program, which stands above them.
+ON_THE_EXPLORER = ("explorer.course", "explorer.classwork")
+HANDOUT = "explorer.handout"
 LEVELS = {"levels.depth", "levels.parameter", "levels.bit"}
 
 
@@ -103,6 +106,21 @@ def test_only_derive_knows_all_three():
     assert ARROWS["levels.derive"] >= LEVELS
 
 
+def room(module):
+    """Which room inside ``explorer`` a module is in: one of two, or none."""
+    return next((name for name in ON_THE_EXPLORER if f"{module}.".startswith(f"{name}.")), None)
+
+
+def test_the_courses_panels_stand_on_the_explorer():
+    """Never the other way; course and classwork do not know each other; none knows the handout."""
+    assert all(name in MODULES for name in (*ON_THE_EXPLORER, HANDOUT))
+    assert "explorer.panels" in ARROWS["explorer.course.depth_panels"]
+    for module in (name for name in MODULES if floor(name) == floor("explorer")):
+        assert HANDOUT not in ARROWS[module], module
+        rooms = {room(other) for other in ARROWS[module]} - {room(module), None}
+        assert not rooms or module == HANDOUT, module
+
+
 def while_running(tree):
     """The tree without what only a type checker imports, and without what functions import."""
 
@@ -134,6 +152,7 @@ def test_there_is_no_circle():
         ({"safetensors"}, {"roots", "model_card"}),
         ({"tqdm"}, {"train", "network.study", "network.sweep", "levels.all_in_one"}),
         ({"jsonschema"}, {"network.dsi"}),
+        ({"latex2mathml", "nbconvert", "nbformat"}, {"explorer.handout"}),  # in the tests' extra
         ({"river"}, {"network.drift"}),
         ({"matplotlib", "pandas", "scipy", "sklearn"}, set()),
     ],

@@ -188,14 +188,15 @@ def warm_up() -> None:
     torch.set_num_threads(1)  # before anything could start others
     for name in ("anywidget", "ipykernel.ipkernel", "ipykernel.kernelapp", "IPython.core.history"):
         import_module(name)
-    from insitu_widgets import explorer  # noqa: PLC0415
     from insitu_widgets.cards import ROOTS  # noqa: PLC0415
+    from insitu_widgets.explorer import classwork, course  # noqa: PLC0415
     from insitu_widgets.explorer.charts import plotly_source  # noqa: PLC0415
     from insitu_widgets.explorer.state import Explorer  # noqa: PLC0415
     from insitu_widgets.network.situation import Situation  # noqa: PLC0415
 
-    for module in iter_modules(explorer.__path__, f"{explorer.__name__}."):
-        import_module(module.name)
+    for room in (course, classwork):
+        for module in iter_modules(room.__path__, f"{room.__name__}."):
+            import_module(module.name)
     plotly_source()
     for name, card in ROOTS.items():
         if card.data == "digits":

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from insitu_widgets.explorer.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, _layout
+from insitu_widgets.explorer.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, lay_out
 from insitu_widgets.units import percent, quantity
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def picture(
         notes.append(_note(budget, x=situation.latency_s, y=0.4, xref="x2", xanchor=side))
     return {
         "data": [*_traces(sent, "B", ""), *_traces(times, "s", "2")],
-        "layout": _layout(
+        "layout": lay_out(
             {"range": [0, size], "ticksuffix": "B", "tickformat": "~s", **axis},
             {"domain": [0.82, 1.0], **bare},
             height=300,

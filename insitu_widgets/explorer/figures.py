@@ -35,17 +35,29 @@ _GUARD_STYLE = {
     "clamp": (SKY, "square", "dash"),
     "zero": (GREEN, "circle", "solid"),
 }
+#: Series are told apart by these, in this order.
+_STYLES = (
+    (BLUE, "circle", "solid"),
+    (ORANGE, "square", "dash"),
+    (GREEN, "diamond", "dashdot"),
+    (PURPLE, "x", "dot"),
+    (RED, "triangle-up", "longdash"),
+    (SKY, "cross", "longdashdot"),
+    (GREY, "star", "solid"),
+)
 #: The page puts its own ground in this colour's place (charts.js).
 GROUND = "#FFFFFF"
 #: Where a bit-error rate of 0 stands on a logarithmic axis.
 ZERO = 1e-8
 
 
-def _title(text: str) -> Spec:
+def titled(text: str) -> Spec:
+    """The title of an axis."""
     return {"text": text, "standoff": 4, "font": {"size": 12}}
 
 
-def _layout(x: Spec, y: Spec, **more: Any) -> Spec:
+def lay_out(x: Spec, y: Spec, **more: Any) -> Spec:
+    """The layout that all charts share, with these two axes; ``more`` adds to it or replaces."""
     axis = {"showline": True, "ticks": "outside", "zeroline": False, "automargin": True}
     return {
         "margin": {"l": 54, "r": 10, "t": 4, "b": 36},
@@ -80,7 +92,7 @@ def accuracy_against_size(
     """
     size = {"color": BLUE, "symbol": "circle-open", "size": 7}
     data = [
-        _dots("candidates", candidates, size),
+        dots("candidates", candidates, size),
         _key("chosen" if situation.recipe is None else "by hand", PURPLE, "star"),
         _key("measured now", RED, "diamond"),
     ]
@@ -93,13 +105,13 @@ def accuracy_against_size(
     inside = log10(edge / low) / log10(high / low)  # the region's share of the chart's width
     return {
         "data": data,
-        "layout": _layout(
-            _log_bytes(low, high, "Packet size (logarithmic)"),
-            {"title": _title("Accuracy (%)"), "range": [0, 105]},
+        "layout": lay_out(
+            log_bytes(low, high, "Packet size (logarithmic)"),
+            {"title": titled("Accuracy (%)"), "range": [0, 105]},
             shapes=[
                 _region("fits", low, edge, {**_INSIDE, "visible": True}),
                 _region("does not fit", edge, high, {**_BEYOND, "visible": beyond}),
-                *(_vertical(limit, visible=low < limit < high) for limit in limits.values()),
+                *(vertical(limit, visible=low < limit < high) for limit in limits.values()),
                 _star(chosen.num_bits / 8, 100 * chosen.accuracy, PURPLE) if chosen else _HIDDEN,
                 measured(live[0] / 8, live[1]) if live else _HIDDEN,
             ],
@@ -153,7 +165,8 @@ def measured(x: float, estimate: Estimate) -> Spec:
     }  # fmt: skip
 
 
-def _dots(name: str, rows: Iterable[Measurement], marker: Spec) -> Spec:
+def dots(name: str, rows: Iterable[Measurement], marker: Spec) -> Spec:
+    """Measurements as marks: accuracy in per cent against the packet's size in bytes."""
     rows = list(rows)
     return {
         "type": "scatter",
@@ -167,7 +180,18 @@ def _dots(name: str, rows: Iterable[Measurement], marker: Spec) -> Spec:
     }
 
 
-def _error(estimate: Estimate) -> Spec:
+def series(name: str, x: Sequence[Any], y: Sequence[Any], style: int, **more: Any) -> Spec:
+    """A line through marks; colour, symbol and dash are those of the ``style``'s number."""
+    color, symbol, dash = _STYLES[style % len(_STYLES)]
+    return {
+        "type": "scatter", "mode": "lines+markers", "name": name, "x": list(x), "y": list(y),
+        "line": {"color": color, "dash": dash, "width": 2},
+        "marker": {"symbol": symbol, "size": 8, "color": color}, **more,
+    }  # fmt: skip
+
+
+def whiskers(estimate: Estimate) -> Spec:
+    """Bars over the interval of an estimate, on an axis in per cent."""
     return {
         "type": "data",
         "symmetric": False,
@@ -178,7 +202,8 @@ def _error(estimate: Estimate) -> Spec:
     }
 
 
-def _log_bytes(low: float, high: float, title: str) -> Spec:
+def log_bytes(low: float, high: float, title: str) -> Spec:
+    """A logarithmic axis of sizes in bytes, from ``low`` to ``high``."""
     ticks = [
         m * 10.0**e
         for e in range(2, 10)
@@ -188,14 +213,32 @@ def _log_bytes(low: float, high: float, title: str) -> Spec:
     return {
         "type": "log",
         "range": [log10(low), log10(high)],
-        "title": _title(title),
+        "title": titled(title),
         "tickangle": 0,
         "tickvals": ticks,
         "ticktext": [quantity(tick, "B") for tick in ticks],
     }
 
 
-def _vertical(x: float, *, visible: bool = True) -> Spec:
+def log_axis(values: Sequence[float], title: str, unit: str) -> Spec:
+    """A logarithmic axis around positive values, its ticks with prefixes."""
+    low, high = log10(min(values)) - 0.25, log10(max(values)) + 0.25
+    step = max(1, round((high - low) / 5))
+    decades = [d for d in range(-9, 19) if low <= d <= high and d % step == 0]
+    if len(decades) > 1:
+        ticks = [10.0**d for d in decades]
+    else:
+        fine = (m * 10.0**d for d in range(-9, 19) for m in (1, 2, 5))
+        ticks = [tick for tick in fine if low <= log10(tick) <= high]
+    said = [quantity(tick, unit).strip().replace(" ", "\u202f") for tick in ticks]
+    return {
+        "type": "log", "title": titled(title), "range": [low, high], "tickangle": 0,
+        "tickvals": ticks, "ticktext": said,
+    }  # fmt: skip
+
+
+def vertical(x: float, *, visible: bool = True) -> Spec:
+    """A dashed line from bottom to top at ``x``: a limit, or where the user stands."""
     return {
         "type": "line", "xref": "x", "yref": "paper", "x0": x, "x1": x, "y0": 0, "y1": 1,
         "line": {"color": PURPLE, "width": 2, "dash": "dash"}, "visible": visible,
@@ -271,11 +314,11 @@ def required_rates(
     decades = range(3, 15)
     return {
         "data": data,
-        "layout": _layout(
-            {"title": _title("Sub-model size (% of its float32 root)"), "range": [-3, 102]},
+        "layout": lay_out(
+            {"title": titled("Sub-model size (% of its float32 root)"), "range": [-3, 102]},
             {
                 "type": "log",
-                "title": _title("Rate (bit/s)"),
+                "title": titled("Rate (bit/s)"),
                 "range": _decades([*rates, *([here[1]] if here else [])]),
                 "tickvals": [10.0**d for d in decades],
                 "ticktext": [quantity(10.0**d, "").replace(" ", "\u202f") for d in decades],
@@ -314,7 +357,7 @@ def error_rate_axis() -> Spec:
     powers = range(-8, 0)
     return {
         "type": "log",
-        "title": _title("Bit-error rate of the body"),
+        "title": titled("Bit-error rate of the body"),
         "range": [-8.3, -0.8],
         "tickvals": [10.0**p for p in powers],
         "ticktext": ["0", *(error_rate(10.0**p) for p in powers[1:])],
@@ -378,10 +421,10 @@ def accuracy_against_errors(
     data.append(_key("measured now", RED, "diamond"))
     return {
         "data": data,
-        "layout": _layout(
+        "layout": lay_out(
             error_rate_axis(),
-            {"title": _title("Accuracy (%)"), "range": [0, 105]},
-            shapes=[_vertical(now), measured(now, live) if live else _HIDDEN],
+            {"title": titled("Accuracy (%)"), "range": [0, 105]},
+            shapes=[vertical(now), measured(now, live) if live else _HIDDEN],
         ),
     }
 

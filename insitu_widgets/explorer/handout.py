@@ -28,9 +28,9 @@ from nbconvert.filters import markdown2html
 from insitu_widgets.cards import ROOTS
 from insitu_widgets.explorer import figures, words
 from insitu_widgets.explorer.charts import plotly_source
+from insitu_widgets.explorer.classwork.predict_first import CURVE, PredictFirst
 from insitu_widgets.explorer.dashboard import TITLES, Board
 from insitu_widgets.explorer.panels import Panel
-from insitu_widgets.explorer.predict_first import CURVE, PredictFirst
 from insitu_widgets.explorer.state import Explorer
 from insitu_widgets.network.situation import PRESETS
 

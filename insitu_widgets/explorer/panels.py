@@ -26,8 +26,8 @@ from insitu_widgets.air.rates import (
 from insitu_widgets.explorer import figures
 from insitu_widgets.explorer.charts import Charts, widget_thread
 from insitu_widgets.explorer.controls import say, stops
-from insitu_widgets.explorer.depth_words import _table
 from insitu_widgets.explorer.runner import Inline, Latest
+from insitu_widgets.explorer.words import html_table
 from insitu_widgets.units import percent, quantity
 
 _STYLE = {"description_width": "150px"}
@@ -256,4 +256,4 @@ def _rates(latency_s: float, counting: str, lines: Sequence[str], mine: str) -> 
     said = "; ".join(f"{row[0]}: {row[1]}" for row in rows)
     text = f"Rate required by the whole model within {say('latency_s', latency_s)}: {said}."
     chart = Chart("Required rate against sub-model size", text, spec)
-    yield Picture({"rates": chart}, _table(heads, rows))
+    yield Picture({"rates": chart}, html_table(heads, rows))

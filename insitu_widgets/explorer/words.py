@@ -11,6 +11,8 @@ from insitu_widgets.network.situation import broken_limit, choose
 from insitu_widgets.units import error_rate, percent, quantity
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from insitu_widgets.estimate import Estimate
     from insitu_widgets.explorer.state import Explorer
     from insitu_widgets.network.catalogue import Measurement
@@ -44,6 +46,23 @@ def sentence(explorer: Explorer) -> str:
     if situation.recipe is not None:
         return f"You ask for {what}: {arrival}; {_judged(explorer, num_bits)}{scaled}"
     return f"The network sends {what}: {arrival}{_binding(explorer)}{scaled}"
+
+
+def html_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table of plain texts under its heads (HTML)."""
+    head = "".join(f"<th>{escape(text)}</th>" for text in heads)
+    body = "".join(
+        f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows
+    )
+    return f"<table><tr>{head}</tr>{body}</table>"
+
+
+def with_interval(estimate: Estimate) -> str:
+    """An accuracy with its interval and the number of its images."""
+    return (
+        f"{percent(estimate.accuracy)} (95 % in {percent(estimate.low)} to "
+        f"{percent(estimate.high)}, {estimate.seen} images)"
+    )
 
 
 def plain(html: str) -> str:

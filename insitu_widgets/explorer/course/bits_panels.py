@@ -1,0 +1,356 @@
+"""Panels of the bit level (paper, section 2.3): one function, one call, each."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from insitu_widgets.air import codebooks, entropy, protection
+from insitu_widgets.estimate import Estimate
+from insitu_widgets.explorer.course import bits_figures as figures
+from insitu_widgets.explorer.course import bits_live as live
+from insitu_widgets.explorer.panels import Chart, Panel, Picture, choice, number, slider
+from insitu_widgets.levels import mixed, retrain
+from insitu_widgets.levels.quantised import quantise_layer, quantise_network
+from insitu_widgets.levels.quantisers import PER_CHANNEL, QUANTISERS, WIDEST_PRODUCT, Coded
+from insitu_widgets.units import error_rate, percent, quantity
+
+_SEEDS = 3
+_FLIPS = 25
+_RATES = (1e-3, 1e-2)
+_TRIED = (0.0, 1e-3, 1e-2, 3e-2)
+
+
+def _bits(value: float) -> str:
+    return f"{value:g} bit"
+
+
+def quantisers_panel() -> Panel:
+    """Uniform, affine, codebook and vector quantisers side by side, tables counted."""
+    return Panel(
+        "Quantisers",
+        "Measured: all 797 test digits; sizes are packed bytes (codes, tables, header).",
+        {
+            "root": choice("Root", live.DIGITS_ROOTS, "vgg-digits"),
+            "quantiser": choice("Quantiser", list(QUANTISERS)),
+            "bits": slider("Bits a weight", (1, 2, 3, 4), 2, _bits),
+        },
+        _quantisers,
+    )
+
+
+def _quantisers(root: str, quantiser: str, bits: int) -> Iterator[Picture]:
+    name, weight = max(live.weights_of(root).items(), key=lambda item: item[1].numel())
+    layer = quantise_layer(weight, quantiser, bits)
+    counts, edges = np.histogram(weight.numpy(), bins=80)
+    values, held = np.unique(layer.dense().numpy(), return_counts=True)
+    error = float((layer.dense() - weight).square().mean() / weight.square().mean())
+    shown = zip(values.tolist(), held.tolist(), strict=True)
+    levels = Chart(
+        "Weights and levels of the largest layer",
+        f"{weight.numel()} weights of {name}, rounded by {quantiser} at {bits} bit to "
+        f"{len(values)} different values; error {percent(error)} of the weights' energy.",
+        figures.weights_and_levels(edges.tolist(), counts.tolist(), list(shown)),
+    )
+    yield Picture({"levels": levels}, "", 0.05)
+    network, size = live.quantised(root, quantiser, bits)
+    lines: dict[str, list[tuple[float, Estimate]]] = {q: [] for q in QUANTISERS}
+    order = [(quantiser, bits)] + [
+        (q, b)
+        for b in range(1, WIDEST_PRODUCT + 1)
+        for q in QUANTISERS
+        if (q, b) != (quantiser, bits)
+    ]
+    here = ""
+    for done, (q, b) in enumerate(order, 1):
+        point = (live.quantised(root, q, b)[1] / 1e3, live.quantised_accuracy(root, q, b))
+        lines[q] = sorted([*lines[q], point], key=lambda p: p[0])
+        if (q, b) == (quantiser, bits):
+            here = (
+                f"{quantiser} at {bits} bit: {percent(point[1].accuracy)} with "
+                f"{quantity(size, 'B')} in all, {network.average_bits:.2f} bit a weight with its "
+                f"tables."
+            )
+        spec = figures.with_mark(
+            figures.accuracy_lines(lines, "Packed size (kB)", low=0.0), size / 1e3
+        )
+        chart = Chart("Accuracy against packed size, 1 to 4 bits", here, spec)
+        yield Picture({"size": chart}, f"<p>{here}</p>", done / len(order))
+
+
+def mixed_panel() -> Panel:
+    """Bits for each layer under a budget, against the same bits for all."""
+    return Panel(
+        "Mixed precision",
+        "Measured: each layer's sensitivity on 200 training digits (the roots have seen them), "
+        "accuracy on all 797 test digits. The allocation is computed from the sensitivity.",
+        {
+            "root": choice("Root", live.DIGITS_ROOTS, "vgg-digits"),
+            "average": slider(
+                "Budget, on average", [b / 4 for b in range(8, 17)], 2.0, lambda b: f"{b:.2f} bit"
+            ),
+        },
+        _mixed,
+    )
+
+
+def _mixed(root: str, average: float) -> Iterator[Picture]:
+    names = list(live.weights_of(root))
+    measured: list[mixed.LayerLoss] = []
+    for name in names:
+        measured.append(live.layer_loss(root, name))
+        words = f"Sensitivity of layer {len(measured)} of {len(names)}"
+        most = max(measured, key=lambda layer: layer.losses[1])
+        chart = Chart(
+            "Sensitivity: one layer quantised alone",
+            f"{words}. At 2 bit {most.name} moves the answers most: {most.losses[1]:.2g} nat.",
+            figures.layer_losses(measured, len(names)),
+        )
+        share = 0.6 * len(measured) / len(names)
+        yield Picture({"sensitivity": chart}, f"<p>{words} measured.</p>", share)
+    weights = {layer.name: layer.weights for layer in measured}
+    total = sum(weights.values())
+    start = time.perf_counter()
+    plan = mixed.allocate(measured, int(average * total))
+    took_ms = 1e3 * (time.perf_counter() - start)
+    reached = plan.num_bits / total
+    words = (
+        f"Plan in {took_ms:.1f} ms: {reached:.2f} bit a weight of {average:.2f}, "
+        f"{min(plan.bits.values())} to {max(plan.bits.values())} bit by layer"
+    )
+    bars = Chart(
+        "Bits for each layer",
+        f"{words}: " + ", ".join(f"{name} {bits}" for name, bits in plan.bits.items()) + ".",
+        figures.bits_by_layer(plan.bits, weights),
+    )
+    yield Picture({"layers": bars}, f"<p>{words}.</p>", 0.65)
+    here = live.mixed_accuracy(root, tuple(plan.bits.values()))
+    words = f"{words}; {percent(here.accuracy)} on test images."
+    lines: dict[str, list[tuple[float, Estimate]]] = {"mixed": [(reached, here)], "uniform": []}
+    budgets = [b / 4 for b in range(8, 17)]
+    for done, budget in enumerate(budgets, 1):
+        if budget == int(budget):
+            alike = live.quantised_accuracy(root, PER_CHANNEL, int(budget))
+            lines["uniform"].append((budget, alike))
+        other = mixed.allocate(measured, int(budget * total))
+        point = (other.num_bits / total, live.mixed_accuracy(root, tuple(other.bits.values())))
+        if point not in lines["mixed"]:
+            lines["mixed"] = sorted([*lines["mixed"], point], key=lambda p: p[0])
+        alike_text = ", ".join(f"{b:g} bit {percent(e.accuracy)}" for b, e in lines["uniform"])
+        spec = figures.accuracy_lines(lines, "Code bits for each weight, on average", low=70.0)
+        chart = Chart(
+            "Accuracy: mixed against uniform",
+            f"{words} Uniform: {alike_text}.",
+            figures.with_mark(spec, reached),
+        )
+        yield Picture({"accuracy": chart}, f"<p>{words}</p>", 0.65 + 0.35 * done / len(budgets))
+
+
+def nested_bits_panel() -> Panel:
+    """Most significant bits first: a coarse model that grows, against direct packets."""
+    return Panel(
+        "Nested bits",
+        "Measured: all 797 test digits and packed bytes. Prefix and refinement together are the "
+        "fine model to the bit.",
+        {
+            "root": choice("Root", live.DIGITS_ROOTS, "vgg-digits"),
+            "bits": slider("Bits of the whole", (4, 6, 8), 4, _bits),
+            "best_at": slider("Steps chosen for", (2, 3, 4), 4, _bits),
+        },
+        _nested,
+    )
+
+
+def _nested(root: str, bits: int, best_at: int) -> Iterator[Picture]:
+    network = live.nested(root, bits, best_at)
+    coarse = codebooks.pack_quantised(network.prefix(2))
+    growth = codebooks.pack_quantised(network.refinement(2, bits))
+    direct = live.quantised(root, PER_CHANNEL, bits)[1]
+    extra = (coarse.num_bits + growth.num_bits) / 8 - direct
+    rows = {
+        f"nested, 2 → {bits} bit": {
+            "first packet": coarse.num_bits / 8e3,
+            "refinement": growth.num_bits / 8e3,
+        },
+        f"direct, {bits} bit": {"direct packet": direct / 1e3},
+        f"direct, 2 bit, then {bits} bit": {
+            "first packet": live.quantised(root, PER_CHANNEL, 2)[1] / 1e3,
+            "direct packet": direct / 1e3,
+        },
+    }
+    words = (
+        f"2 bit in {quantity(coarse.num_bits / 8, 'B')}, refined to {bits} bit by "
+        f"{quantity(growth.num_bits / 8, 'B')}: {quantity(extra, 'B')} "
+        f"({percent(extra / direct)}) more than the direct packet"
+    )
+    bytes_chart = Chart("Bytes sent, in one packet or two", f"{words}.", figures.byte_bars(rows))
+    yield Picture({"bytes": bytes_chart}, f"<p>{words}.</p>", 0.1)
+    lines: dict[str, list[tuple[float, Estimate]]] = {"prefix": [], "direct": []}
+    for width in range(1, bits + 1):
+        lines["prefix"].append((width, live.prefix_accuracy(root, bits, best_at, width)))
+        lines["direct"].append((width, live.quantised_accuracy(root, PER_CHANNEL, width)))
+        said = "; ".join(
+            f"{w:g} bit {percent(p.accuracy)} nested, {percent(d.accuracy)} direct"
+            for (w, p), (_, d) in zip(lines["prefix"], lines["direct"], strict=True)
+        )
+        ticks = [(float(received), str(received)) for received in range(1, bits + 1)]
+        spec = figures.accuracy_lines(lines, "Bits received of each code", ticks)
+        chart = Chart("Accuracy of each prefix", f"{said}.", spec)
+        yield Picture({"accuracy": chart}, f"<p>{words}. {said}.</p>", 0.1 + 0.9 * width / bits)
+
+
+def protection_panel() -> Panel:
+    """Fixed length against Huffman codes, and the first bits on the reliable channel."""
+    return Panel(
+        "Coding and unequal protection",
+        "Measured: packed streams, real flips (3 draws), all 797 test digits. The reliable "
+        "channel's cost is assumed: the rate of its code.",
+        {
+            "root": choice("Root", live.DIGITS_ROOTS, "vgg-digits"),
+            "bits": slider("Bits a weight", (2, 3, 4, 6, 8), 4, _bits),
+            "code_rate": slider(
+                "Reliable code rate",
+                (0.25, 1 / 3, 0.5, 0.75, 0.9),
+                0.5,
+                lambda r: f"{r:.2f}",
+            ),
+        },
+        _protection,
+    )
+
+
+def _protection(root: str, bits: int, code_rate: float) -> Iterator[Picture]:
+    network, _ = live.quantised(root, PER_CHANNEL, bits)
+    layers = network.layers
+    streams = {coder: entropy.encode(layers, coder) for coder in entropy.CODERS}
+    sizes = {coder: len(stream) for coder, stream in streams.items()}
+    saved = 1 - sizes["huffman"] / sizes["fixed"]
+    wrong = {coder: _one_flip(layers, stream, coder) for coder, stream in streams.items()}
+    words = (
+        f"Huffman codes save {percent(saved)} of the body ({quantity(sizes['huffman'], 'B')} of "
+        f"{quantity(sizes['fixed'], 'B')}). One flip makes {wrong['fixed'][1]} code wrong at worst "
+        f"with fixed length; with Huffman codes {wrong['huffman'][0]:,} at the median, "
+        f"{wrong['huffman'][1]:,} at worst, of {network.num_weights:,}: a flip that changes a "
+        f"code's length moves all that follows ({_FLIPS} flips, one at a time)."
+    )
+    yield Picture({}, f"<p>{words}</p>", 0.1)
+    rates = (1e-6, 1e-5, 1e-4, 1e-3)
+    coded: dict[str, list[tuple[float, Estimate]]] = {
+        "fixed length": [],
+        "Huffman codes": [],
+    }
+    for place, rate in enumerate(rates):
+        for name, coder in zip(coded, entropy.CODERS, strict=True):
+            draws = [live.coded_accuracy(root, bits, coder, rate, seed) for seed in range(_SEEDS)]
+            coded[name].append((place, live.averaged(draws)))
+        spec = figures.accuracy_lines(
+            coded,
+            "Bit-error rate of the body",
+            [(i, error_rate(r)) for i, r in enumerate(rates)],
+        )
+        said = _said(coded, rates)
+        chart = Chart("Accuracy against bit errors, by coding", f"{said}.", spec)
+        yield Picture({"coding": chart}, "", 0.1 + 0.4 * (place + 1) / len(rates))
+    lines: dict[str, list[tuple[float, Estimate]]] = {
+        f"bit-error rate {error_rate(rate)}": [] for rate in _RATES
+    }
+    ticks = []
+    for protected in range(bits + 1):
+        parts = protection.split(layers, protected)
+        cost = parts.air_bits(code_rate) / 8e3
+        ticks.append((float(protected), f"{protected}<br>{cost:.0f} kB"))
+        for name, rate in zip(lines, _RATES, strict=True):
+            draws = [
+                live.protected_accuracy(root, bits, protected, rate, seed) for seed in range(_SEEDS)
+            ]
+            lines[name].append((protected, live.averaged(draws)))
+        said = "; ".join(
+            f"{name}: " + ", ".join(f"{m:g} → {percent(e.accuracy)}" for m, e in points)
+            for name, points in lines.items()
+        )
+        title = "Protected bits of each code, and codes on the air"
+        chart = Chart(
+            "Accuracy against protected bits",
+            f"Reliable code of rate {code_rate:.2f}. {said}.",
+            figures.accuracy_lines(lines, title, ticks),
+        )
+        yield Picture({"protection": chart}, "", 0.5 + 0.5 * (protected + 1) / (bits + 1))
+
+
+def _one_flip(layers: Mapping[str, Coded], stream: bytes, coder: str) -> tuple[int, int]:
+    """Codes that one flipped bit makes wrong: the median and the worst of some places."""
+    counts = []
+    for place in np.random.default_rng(0).integers(8 * len(stream), size=_FLIPS):
+        octets = np.frombuffer(stream, np.uint8).copy()
+        octets[place >> 3] ^= 128 >> (place & 7)
+        read = entropy.decode(layers, octets.tobytes(), coder)
+        counts.append(sum(int((read[n].codes != layers[n].codes).sum()) for n in layers))
+    return int(np.median(counts)), max(counts)
+
+
+def hardening_panel() -> Panel:
+    """Re-train with quantisation, and against bit errors: before and after, with real flips."""
+    return Panel(
+        "Training against bit errors",
+        "Measured: a short training now on the 1,000 training digits; accuracy on all 797 test "
+        "digits with real flips (3 draws).",
+        {
+            "root": choice("Root", live.DIGITS_ROOTS, "vgg-digits"),
+            "bits": slider("Bits a weight", (2, 3, 4, 8), 4, _bits),
+            "ber": slider("Bit errors in training", (1e-3, 3e-3, 1e-2, 2e-2), 1e-2, error_rate),
+            "clip": choice(
+                "Largest weight", [("no limit", None), ("2 × rms", 2.0), ("1.5 × rms", 1.5)], 1.5
+            ),
+            "steps": slider("Steps", (5, 20, 40, 80, 160), 40, lambda n: f"{n:g} batches"),
+            "seed": number("Seed", 0, 999, 0),
+        },
+        _hardening,
+    )
+
+
+def _hardening(
+    root: str, *, bits: int, ber: float, clip: float | None, steps: int, seed: int
+) -> Iterator[Picture]:
+    source = live.root_of(root)
+    plans = {
+        "not re-trained": None,
+        "re-trained": retrain.Hardening(bits, steps),
+        "re-trained with bit errors": retrain.Hardening(bits, steps, ber, clip),
+    }
+    curves: dict[str, list[float]] = {}
+    lines: dict[str, list[tuple[float, Estimate]]] = {}
+    work, done = 2 * steps + len(plans) * len(_TRIED), 0
+    for name, plan in plans.items():
+        network = quantise_network(source, bits=bits)
+        if plan:
+            curves[name] = []
+            for step in retrain.retrain(source, live.images_of("train"), plan, seed):
+                done += 1
+                curves[name].append(step.loss)
+                if step.number % 4 == 0 or step.number == steps:
+                    said = f"{name}: step {step.number} of {steps}, loss {step.loss:.2f} nat."
+                    chart = Chart("Loss of the training", said, figures.losses(curves, steps))
+                    yield Picture({"loss": chart}, "", done / work)
+            network = step.quantised(source)
+        lines[name] = []
+        for place, rate in enumerate(_TRIED):
+            done += 1
+            draws = range(_SEEDS if rate else 1)
+            sent = [live.sent_accuracy(network, root, rate, draw) for draw in draws]
+            lines[name].append((place, live.averaged(sent)))
+            said = _said(lines, _TRIED)
+            ticks = [(i, error_rate(rate)) for i, rate in enumerate(_TRIED)]
+            spec = figures.accuracy_lines(lines, "Bit-error rate of the codes", ticks)
+            chart = Chart("Accuracy against bit errors", f"{said}.", spec)
+            yield Picture({"errors": chart}, f"<p>{said}.</p>", done / work)
+
+
+def _said(lines: Mapping[str, figures.Line], rates: Sequence[float]) -> str:
+    """Each line's accuracies in words, by bit-error rate."""
+    return "; ".join(
+        f"{name}: "
+        + ", ".join(f"{percent(e.accuracy)} at {error_rate(rates[int(i)])}" for i, e in points)
+        for name, points in lines.items()
+    )

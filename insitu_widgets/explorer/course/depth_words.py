@@ -1,0 +1,205 @@
+"""What the depth level's panels say: sentences, tables and pictures (HTML)."""
+
+from __future__ import annotations
+
+from html import escape
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from insitu_widgets.explorer.course.depth_figures import place
+from insitu_widgets.explorer.words import html_table, with_interval
+from insitu_widgets.units import error_rate, percent, quantity
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from insitu_widgets.estimate import Estimate
+    from insitu_widgets.levels.confidence import Routing
+    from insitu_widgets.levels.split import Costs
+    from insitu_widgets.network.tradeoff import SplitTime
+
+#: Test images in the gallery, and the sides of each on the page.
+COLUMNS, SIDE_PX = 12, 44
+
+
+def best_split(best: SplitTime, count: int, steps: Sequence[tuple[int, int]], last: int) -> str:
+    """Which split is the fastest now, and where that changes."""
+    each = quantity(best.image_s, "s")
+    plural = "s" if count > 1 else ""
+    return (
+        f"For {count:,} image{plural} the fastest split is {place(best.point, last)}: "
+        f"{quantity(best.total_s(count), 's')}, of which {quantity(best.download_s, 's')} for the "
+        f"download and {each} for each image. " + moves(steps, last)
+    )
+
+
+def moves(steps: Sequence[tuple[int, int]], last: int) -> str:
+    """From how many images on which split is the fastest."""
+    said = [f"split {place(point, last)} from {start:,}" for start, point in steps]
+    unit = " image" if steps[-1][0] == 1 else " images"
+    if len(said) == 1:
+        return f"However many images there are, it is the fastest: {said[0]}{unit} on."
+    return f"The best split moves with the images: {', '.join(said)}{unit} on."
+
+
+def sizes(network: str, down: Sequence[int], up: Sequence[int], costs: Costs) -> str:
+    """What the trade-off's figure shows."""
+    values = costs.values
+    smaller = [point for point in range(1, costs.last) if values[point] < values[0]]
+    grows = any(b > a for a, b in pairwise(values[1:]))
+    shape = "do not always shrink with depth" if grows else "never grow with depth"
+    if values[1] == values[-1] and not grows:
+        shape = "keep their size at every depth"
+    than = (
+        f"from block {smaller[0]} on some are smaller than the image"
+        if smaller
+        else "none that could go up is smaller than the image"
+    )
+    return (
+        f"{network}: the whole download has {quantity(down[-1], 'bit')}; features {shape}, and "
+        f"{than} ({values[0]:,} values). Up for each image: "
+        f"{', '.join(quantity(bits, 'bit') for bits in up[:-1])}, and nothing at the last split."
+    )
+
+
+def split_table(
+    times: Sequence[SplitTime],
+    down: Sequence[int],
+    up: Sequence[int],
+    costs: Costs,
+    count: int,
+) -> str:
+    """Every split point with its sizes, operations and times."""
+    rows = (
+        (
+            place(time.point, costs.last),
+            quantity(down[time.point], "bit"),
+            quantity(up[time.point], "bit"),
+            quantity(costs.device_flops(time.point), "FLOP"),
+            quantity(costs.server_flops(time.point), "FLOP"),
+            quantity(time.image_s, "s"),
+            quantity(time.total_s(count), "s"),
+        )
+        for time in times
+    )
+    heads = ("split", "down", "up, each", "device, each", "server, each", "time, each")
+    return html_table((*heads, f"{count:,} in all"), rows)
+
+
+def accuracies(measured: Mapping[int, Estimate], last: int, bit_error_rate: float) -> str:
+    """Accuracy at every split point that has been measured."""
+    said = (f"split {place(p, last)}: {percent(e.accuracy)}" for p, e in measured.items())
+    return (
+        f"Measured at an uplink bit-error rate of {error_rate(bit_error_rate)}: {', '.join(said)}."
+    )
+
+
+def routing(found: Routing, cost: Sequence[float], unit: str, everyone: Sequence[Estimate]) -> str:
+    """What the threshold in use achieves, against sending every image to the last exit."""
+    return (
+        f"Threshold {found.threshold:.3g}: {with_interval(found.estimate)} at "
+        f"{quantity(found.mean(cost), unit)} an image in the mean. All at the last exit: "
+        f"{percent(everyone[-1].accuracy)} at {quantity(cost[-1], unit)}."
+    )
+
+
+def shares(found: Routing, point: int) -> str:
+    """Where the images leave."""
+    said = (f"exit {exit_}: {percent(share, 0)}" for exit_, share in enumerate(found.shares, 1))
+    on_device = sum(found.shares[:point])
+    return f"{percent(on_device, 0)} of the images leave on the device. {', '.join(said)}."
+
+
+def threshold(
+    found: Routing | None,
+    used: float,
+    target: float,
+    chosen_on: tuple[str, int],
+    *,
+    automatic: bool,
+) -> str:
+    """How the threshold was chosen (HTML)."""
+    source, size = chosen_on
+    what = f"{size} training images" if source == "train" else f"{size} test images put aside"
+    if not automatic:
+        return f"<p>The threshold {used:g} was chosen by hand.</p>"
+    if found is None:
+        return (
+            f"<p>No threshold reaches {percent(target)} on the {what}: lower the target. Shown is "
+            f"a threshold of 1.</p>"
+        )
+    return (
+        f"<p>The lowest threshold that reaches {percent(target)} on the {what} "
+        f"({percent(found.estimate.accuracy)} there). On images it was not chosen on:</p>"
+    )
+
+
+def arriving(
+    rows: Sequence[tuple[int, float, Estimate]], whole: tuple[int, float, Estimate] | None
+) -> str:
+    """When the device can answer, and how well."""
+    num_bits, time_s, estimate = rows[0]
+    first = (
+        f"The device answers after {quantity(time_s, 's')} ({quantity(num_bits, 'bit')}) with "
+        f"{percent(estimate.accuracy)}"
+    )
+    if whole is None:
+        return f"{first}; {len(rows)} exits have arrived."
+    return (
+        f"{first}; in one piece it would wait {quantity(whole[1], 's')} "
+        f"({quantity(whole[0], 'bit')}) for {percent(whole[2].accuracy)}. Sending layer by layer "
+        f"takes {percent(rows[-1][0] / whole[0] - 1)} more bits in all."
+    )
+
+
+def arrivals_table(
+    rows: Sequence[tuple[int, float, Estimate]], whole: tuple[int, float, Estimate] | None
+) -> str:
+    """Every arrival (HTML)."""
+    named = [(f"exit {i}", *row) for i, row in enumerate(rows, 1)]
+    if whole:
+        named.append(("in one piece", *whole))
+    cells = (
+        (name, quantity(num_bits, "bit"), quantity(time_s, "s"), with_interval(estimate))
+        for name, num_bits, time_s, estimate in named
+    )
+    table = html_table(("usable", "bits so far", "at", "accuracy"), cells)
+    return f"<p>{arriving(rows, whole)}</p>{table}"
+
+
+def fidelity(heard: Mapping[int, float], references: Mapping[str, float]) -> str:
+    """How well the attacker does, and whether depth protects."""
+    said = ", ".join(f"split {point}: {value:.1f} dB" for point, value in heard.items())
+    falls = all(b < a for a, b in pairwise(heard.values()))
+    verdict = "less with every block" if falls else "not always less with depth"
+    if len(heard) == 1:
+        verdict = "deeper splits follow"
+    blind = ", ".join(f"{name}: {value:.1f} dB" for name, value in references.items())
+    return f"The attacker rebuilds {verdict}. {said}. One who {blind}."
+
+
+def gallery(rows: Sequence[tuple[str, Any]]) -> str:
+    """Rows of pictures (HTML): a label and images ``[N, C, H, W]``, all on one grey scale."""
+    import torch  # noqa: PLC0415
+    from torch.nn.functional import pad  # noqa: PLC0415
+
+    from insitu_widgets.explorer.live import picture  # noqa: PLC0415
+
+    low, high = (float(end) for end in torch.aminmax(rows[0][1]))
+    framed = [
+        pad(images[:COLUMNS].clamp(low, high), (1, 1, 1, 1), value=high) for _, images in rows
+    ]
+    strips = [torch.cat(list(images), dim=2) for images in framed]
+    sheet = picture(torch.cat(strips, dim=1))
+    columns = min(COLUMNS, len(rows[0][1]))
+    labels = "".join(
+        f'<div style="height:{SIDE_PX}px;line-height:{SIDE_PX}px">{escape(label)}</div>'
+        for label, _ in rows
+    )
+    names = "; ".join(label for label, _ in rows)
+    return (
+        f'<div style="display:flex;gap:10px"><div style="white-space:nowrap">{labels}</div>'
+        f'<img alt="Rows of the first {columns} test images: {escape(names)}" src="{sheet}" '
+        f'style="width:{columns * SIDE_PX}px;height:{len(rows) * SIDE_PX}px;'
+        f'image-rendering:pixelated;max-width:none"></div>'
+    )

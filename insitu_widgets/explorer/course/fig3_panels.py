@@ -1,0 +1,180 @@
+"""The paper's Fig. 3 as a panel: from the catalogue at once, measured anew on request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import ipywidgets as widgets
+
+from insitu_widgets.air.channel import GUARDS
+from insitu_widgets.estimate import Estimate
+from insitu_widgets.explorer.course import fig3_figures as figures
+from insitu_widgets.explorer.live import missing_images
+from insitu_widgets.explorer.panels import Chart, Panel, Picture, choice, slider
+from insitu_widgets.explorer.words import html_table
+from insitu_widgets.levels.recipe import Recipe
+from insitu_widgets.network.catalogue import load_catalogue, shipped
+from insitu_widgets.network.fig3 import (
+    COUNTS,
+    LEVELS,
+    PAPER_BITS,
+    PAPER_RATE,
+    claims,
+    loss_at,
+    spots,
+)
+from insitu_widgets.units import error_rate, percent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from insitu_widgets.data import ImageSet
+    from insitu_widgets.network.catalogue import Measurement
+    from insitu_widgets.network.fig3 import Spot
+
+#: The root of the paper's experiment, and the one that is shown until it has been measured.
+PAPERS_ROOT, ANOTHER = "resnet18-cifar100", "resnet-digits"
+_RATES = (1e-5, 1e-4, PAPER_RATE, 1e-2)
+#: Photographs for a point that is measured now.
+FEW = 200
+TITLES = {
+    "depth": "Depth level: exits, float32",
+    "parameter": "Parameter level: the largest weights, float32",
+    "bit": "Bit level: k-bit codes",
+}
+#: Measured now: size, accuracy and the ends of its interval, as shares.
+Ring = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class View:
+    """What the panel's controls say."""
+
+    root: str
+    bit_error_rate: float
+    count: str
+    against: int
+
+    def spots(self, level: str, bit_error_rate: float = 0.0, guard: str = "none") -> Sequence[Spot]:
+        """The catalogue's points of one level."""
+        channel = bit_error_rate, guard
+        catalogue = load_catalogue(self.root)
+        return spots(catalogue, self.root, level, channel, count=self.count, against=self.against)
+
+
+def fig3_panel() -> Panel:
+    """Accuracy against sub-model size at three levels, and the paper's sentences beside numbers."""
+    roots = shipped()
+    counts = {"all bits of the packet": COUNTS[0], "parameters only (the paper's)": COUNTS[1]}
+    against = {"the 4-bit model (the paper's)": PAPER_BITS, "the float32 root": 32}
+    button = widgets.ToggleButton(
+        description="Measure now",
+        tooltip="Measure every point again, on this machine",
+        layout={"width": "130px"},
+    )
+    return Panel(
+        "Bytes on the air: the paper's Fig. 3",
+        "Lines: the catalogue, measured before on test images (hover: how many, and draws); bars "
+        "span the draws. Rings: measured now, one draw, 95 % interval of its images.",
+        {
+            "root": choice("Root model", roots, PAPERS_ROOT if PAPERS_ROOT in roots else ANOTHER),
+            "bit_error_rate": slider("Bit-error rate", _RATES, PAPER_RATE, error_rate),
+            "count": choice("Size counts", list(counts.items())),
+            "against": choice("100 % of codes is", list(against.items())),
+            "live": button,
+        },
+        _steps,
+    )
+
+
+def _steps(
+    *, root: str, bit_error_rate: float, count: str, against: int, live: bool
+) -> Iterator[Picture]:
+    view = View(root, bit_error_rate, count, against)
+    absent = missing_images(root) if live else ""
+    note = f"<p>{absent}</p>" if absent else ""
+    measuring = live and not absent
+    charts = {level: _level(view, level, ()) for level in LEVELS}
+    whole = {"receivers": _receivers(root, bit_error_rate)}
+    yield Picture(charts | whole, note + _claims_table(root), 0.02 if measuring else 1.0)
+    if measuring:
+        rings: dict[str, list[Ring]] = {level: [] for level in LEVELS}
+        for done, level, ring in _again(view):
+            rings[level].append(ring)
+            yield Picture({level: _level(view, level, rings[level])}, "", done)
+
+
+def _again(view: View) -> Iterator[tuple[float, str, Ring]]:
+    """Measure every point without errors and with each guard; first the share that is done."""
+    from insitu_widgets.explorer.course.depth_live import images_of, root_of  # noqa: PLC0415
+    from insitu_widgets.network.sweep import jobs_of, measure  # noqa: PLC0415
+
+    source, images = root_of(view.root), _few(images_of(view.root))
+    channels = (0.0, view.bit_error_rate), GUARDS, (0,)
+    sizes = {level: {s.row.recipe: s.size for s in view.spots(level)} for level in LEVELS}
+    work = [(level, job) for level in LEVELS for job in jobs_of(list(sizes[level]), channels)]
+    for done, (level, job) in enumerate(work, 1):
+        for row in measure(job, images, source):
+            estimate = Estimate(round(row.accuracy * row.images), row.images)
+            ends = estimate.accuracy, estimate.low, estimate.high
+            yield done / len(work), level, (sizes[level][row.recipe], *ends)
+
+
+def _few(images: ImageSet) -> ImageSet:
+    from insitu_widgets.data import balanced  # noqa: PLC0415
+
+    photographs = images.images.shape[1] == 3
+    return images.take(balanced(images.labels, FEW)) if photographs else images
+
+
+def _level(view: View, level: str, rings: Sequence[Ring]) -> Chart:
+    rate = view.bit_error_rate
+    lines = {"no bit error": view.spots(level)}
+    if level == "bit":
+        lines[f"codes at {error_rate(rate)}"] = view.spots(level, rate)
+    else:
+        lines |= {f"guard {guard}": view.spots(level, rate, guard) for guard in GUARDS}
+    short = level == "bit" and view.against == PAPER_BITS
+    what = f"its {PAPER_BITS}-bit model" if short else "the float32 root"
+    spec = figures.level({name: row for name, row in lines.items() if row}, what, rings)
+    return Chart(TITLES[level], _said(view, level), spec)
+
+
+def _said(view: View, level: str) -> str:
+    points = view.spots(level)
+    if not points:
+        return "Not measured yet."
+    ends = ", ".join(
+        f"{percent(spot.size)} of the size: {percent(spot.row.accuracy)}" for spot in points
+    )
+    catalogue, losses = load_catalogue(view.root), []
+    for guard in ("none",) if level == "bit" else GUARDS:
+        loss = loss_at(catalogue, view.root, level, (view.bit_error_rate, guard))
+        if loss is not None:
+            name = "" if level == "bit" else f" with guard {guard}"
+            losses.append(f"{100 * loss:.1f} points{name}")
+    at = error_rate(view.bit_error_rate)
+    lost = f" Mean loss at {at}: {', '.join(losses)}." if losses else ""
+    return f"{TITLES[level]}. Without bit errors, {ends}.{lost}"
+
+
+def _receivers(root: str, bit_error_rate: float) -> Chart:
+    catalogue = load_catalogue(root)
+    curves = {f"guard {guard}": catalogue.curve(Recipe(root), guard) for guard in GUARDS}
+    curves["codes of 4 bit"] = catalogue.curve(Recipe(root, bits=PAPER_BITS), "none")
+    known = {name: rows for name, rows in curves.items() if rows}
+    said = "; ".join(f"{name}: {_rates_said(rows)}" for name, rows in known.items())
+    spec = figures.receivers(known, bit_error_rate)
+    return Chart("The whole root, float32 by guard, and as 4-bit codes", f"{said}.", spec)
+
+
+def _rates_said(rows: Sequence[Measurement]) -> str:
+    return ", ".join(f"{percent(r.accuracy)} at {error_rate(r.bit_error_rate)}" for r in rows)
+
+
+def _claims_table(root: str) -> str:
+    held = claims(load_catalogue(root), root)
+    rows = [(claim.sentence, claim.number, claim.verdict, claim.why) for claim in held]
+    table = html_table(("the paper's section 4", f"measured: {root}", "verdict", "why"), rows)
+    return table.replace("<table>", '<table class="insitu-sentences">', 1)

@@ -1,0 +1,108 @@
+"""What the panels of the parameter level measure, on test images with real bytes; kept."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+
+from torch import Tensor
+
+from insitu_widgets.air.payload import Packet, pack, unpack
+from insitu_widgets.cards import NESTED_SUFFIX
+from insitu_widgets.estimate import Estimate
+from insitu_widgets.explorer.course import bits_live as live
+from insitu_widgets.levels import mixed, parameter, pruning
+from insitu_widgets.levels.derive import SubModel, derive
+from insitu_widgets.levels.recipe import Recipe
+
+#: Shares of the weights that the curves show.
+KEEPS = (1.0, 0.5, 0.3, 0.2, 0.1, 0.05, 0.02)
+#: Shares that a single layer is pruned to.
+LAYER_KEEPS = (0.1, 0.2, 0.5)
+#: Sub-models that grow on a device, smallest first: (exit, keep, bits) of each.
+LADDERS: dict[str, tuple[tuple[int | None, float, int], ...]] = {
+    "more weights": tuple((None, keep, 4) for keep in (0.1, 0.2, 0.5, 1.0)),
+    "more weights, half precision": tuple((None, keep, 16) for keep in (0.1, 0.2, 0.5, 1.0)),
+    "weights and bits in turn": tuple(
+        (None, *step) for step in ((0.1, 2), (0.2, 2), (0.2, 4), (0.5, 4), (1.0, 8))
+    ),
+    "more blocks": tuple((exit_, 1.0, 4) for exit_ in (1, 2, 4, None)),
+}
+
+
+def nested_name(root: str) -> str:
+    """The all-in-one root of a root."""
+    return root + NESTED_SUFFIX
+
+
+@lru_cache(maxsize=8)
+def scores(root: str, kind: str, seed: int) -> dict[str, Tensor]:
+    """Importance of every weight on the way to the last exit."""
+    images = live.images_of("train")
+    network = derive(live.root_of(root), Recipe(root)).module
+    return parameter.importance(kind, network, images, seed)
+
+
+@lru_cache(maxsize=512)
+def pruned_accuracy(root: str, keep: float, kind: str, seed: int) -> Estimate:
+    """Accuracy of the last exit in one shot, by importance."""
+    recipe = Recipe(root, keep=keep)
+    return live.estimate(derive(live.root_of(root), recipe, scores(root, kind, seed)).module)
+
+
+@lru_cache(maxsize=512)
+def layer_loss(root: str, layer: str) -> mixed.LayerLoss:
+    """How far the answers move when one layer alone is pruned."""
+    images = live.images_of("train").images[live.HELD]
+    expected = live.answers_of(root)
+    return pruning.pruned_layer_loss(live.root_of(root), layer, LAYER_KEEPS, images, expected)
+
+
+@lru_cache(maxsize=2048)
+def packed(recipe: Recipe) -> tuple[Estimate, int]:
+    """Accuracy of a sub-model that was packed and unpacked, and its packet's bits."""
+    packet = pack(derive(live.root_of(recipe.root), recipe))
+    return live.estimate(unpack(packet)[0].module), packet.num_bits
+
+
+@dataclass(frozen=True, eq=False)
+class Ladder:
+    """A sub-model that grows: each step whole, as a packet of its own, and as an increment.
+
+    Attributes
+    ----------
+    submodels : tuple[SubModel, …]
+        What the device is to hold after each step.
+    packets : tuple[Packet, …]
+        Each of them alone.
+    parts : tuple[Packet, …]
+        The first packet, then the increments.
+    making_s : tuple[float, …]
+        Processor seconds to cut and to pack each part, on this machine.
+    """
+
+    submodels: tuple[SubModel, ...]
+    packets: tuple[Packet, ...]
+    parts: tuple[Packet, ...]
+    making_s: tuple[float, ...]
+
+
+@lru_cache(maxsize=4)
+def ladder(name: str, steps: tuple[tuple[int | None, float, int], ...]) -> Ladder:
+    """Cut and pack a ladder of a root."""
+    root = live.root_of(name)
+    pack(derive(root, Recipe(name, *steps[0])))  # torch's first call of anything is slow
+    submodels, times = [], []
+    for step in steps:
+        start = time.thread_time()
+        submodels.append(derive(root, Recipe(name, *step)))
+        times.append(time.thread_time() - start)
+    parts = []
+    for number, (base, target) in enumerate(pairwise([None, *submodels])):
+        assert target is not None
+        start = time.thread_time()
+        parts.append(pack(target, base=base))
+        times[number] += time.thread_time() - start
+    return Ladder(tuple(submodels), tuple(map(pack, submodels)), tuple(parts), tuple(times))

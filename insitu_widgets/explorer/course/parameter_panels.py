@@ -1,0 +1,172 @@
+"""Panels of the parameter level (paper, section 2.2): one function, one call, each."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+
+from insitu_widgets.estimate import Estimate
+from insitu_widgets.explorer.course import bits_figures as figures
+from insitu_widgets.explorer.course import bits_live as live
+from insitu_widgets.explorer.course import parameter_live as pruned
+from insitu_widgets.explorer.course.parameter_figures import kept_axis
+from insitu_widgets.explorer.panels import Chart, Panel, Picture, choice, number, slider
+from insitu_widgets.levels import parameter, pruning
+from insitu_widgets.levels.mixed import LayerLoss
+from insitu_widgets.levels.recipe import Recipe
+from insitu_widgets.units import percent, quantity
+
+_RETRAINED_BITS = (4, 32)
+
+
+def _share(value: float) -> str:
+    return percent(value, 0)
+
+
+def _root() -> object:
+    return choice("Root", live.DIGITS_ROOTS, "vgg-digits")
+
+
+def importance_panel() -> Panel:
+    """Which weights matter: magnitude, first-order Taylor, chance; and which layers."""
+    return Panel(
+        "Importance",
+        "Measured: one-shot pruning, float32, all 797 test digits. Gradients for Taylor from the "
+        "1,000 training digits, each layer's sensitivity from 200 of them.",
+        {
+            "root": _root(),
+            "keep": slider("Weights kept", pruned.KEEPS[1:], 0.2, _share),
+            "seed": number("Seed of the control", 0, 999, 0),
+        },
+        _importance,
+    )
+
+
+def _importance(root: str, keep: float, seed: int) -> Iterator[Picture]:
+    names = list(live.weights_of(root))
+    measured = [pruned.layer_loss(root, names[0])]
+    lines: dict[str, list[tuple[float, Estimate]]] = {k: [] for k in parameter.IMPORTANCES}
+    keeps = [keep, *(other for other in pruned.KEEPS if other != keep)]
+    here = []
+    for done, share in enumerate(keeps, 1):
+        place = float(pruned.KEEPS.index(share))
+        for kind, points in lines.items():
+            found = pruned.pruned_accuracy(root, share, kind, seed if kind == "random" else 0)
+            points.append((place, found))
+            points.sort(key=lambda point: point[0])
+            if share == keep:
+                here.append(f"{kind} {percent(found.accuracy)}")
+        spec = figures.accuracy_lines(lines, "Weights kept", kept_axis(pruned.KEEPS))
+        said = f"{percent(keep, 0)} of the weights kept: {'; '.join(here)}."
+        spec = figures.with_mark(spec, pruned.KEEPS.index(keep))
+        charts = {
+            "importance": Chart("Accuracy by importance, no re-training", said, spec),
+            "sensitivity": _sensitivity(measured, len(names)),
+        }
+        yield Picture(charts, f"<p>{said}</p>", 0.7 * done / len(keeps))
+    for name in names[1:]:
+        measured.append(pruned.layer_loss(root, name))
+        chart = _sensitivity(measured, len(names))
+        yield Picture({"sensitivity": chart}, "", 0.7 + 0.3 * len(measured) / len(names))
+
+
+def _sensitivity(measured: Sequence[LayerLoss], count: int) -> Chart:
+    labels = [f"keep {percent(share, 0)}" for share in pruned.LAYER_KEEPS]
+    most = max(measured, key=lambda layer: layer.losses[0])
+    said = (
+        f"{len(measured)} of {count} layers measured. Pruned alone to "
+        f"{percent(pruned.LAYER_KEEPS[0], 0)}, {most.name} ({most.weights:,} weights) moves the "
+        f"answers most: {most.losses[0]:.2g} nat."
+    )
+    spec = figures.layer_losses(measured, count, labels)
+    return Chart("Sensitivity: one layer pruned alone", said, spec)
+
+
+def retraining_panel() -> Panel:
+    """Re-train what was kept, now: before, after, and the all-in-one root that needs none."""
+    return Panel(
+        "Re-training after pruning",
+        "Measured: a training now on the 1,000 training digits; accuracy of packed and unpacked "
+        "sub-models on all 797 test digits; seconds on this machine.",
+        {
+            "root": _root(),
+            "keep": slider("Weights kept", pruned.KEEPS[1:], 0.1, _share),
+            "bits": slider("Bits a weight", _RETRAINED_BITS, 32, lambda bits: f"{bits:g} bit"),
+            "steps": slider("Steps", (5, 20, 40, 80, 160), 40, lambda n: f"{n:g} batches"),
+            "seed": number("Seed", 0, 999, 0),
+        },
+        _retraining,
+    )
+
+
+def _retraining(root: str, *, keep: float, bits: int, steps: int, seed: int) -> Iterator[Picture]:
+    recipe = Recipe(root, keep=keep, bits=bits)
+    before, size = pruned.packed(recipe)
+    rows = {"pruned in one shot": before}
+    yield Picture({"after": _bars(rows)}, progress=0.02)
+    images, losses = live.images_of("train"), list[float]()
+    plan, start = pruning.Healing(steps), time.perf_counter()
+    for step in pruning.heal(live.root_of(root), recipe, images, plan, seed=seed):
+        losses.append(step.loss)
+        if step.number % 4 == 0 or step.number == steps:
+            spent = time.perf_counter() - start
+            said = f"Step {step.number} of {steps}, loss {step.loss:.2f} nat, {spent:.1f} s."
+            spec = figures.losses({"re-training": losses}, steps)
+            loss = Chart("Loss of the re-training", said, spec)
+            yield Picture({"loss": loss}, f"<p>{said}</p>", 0.9 * step.number / steps)
+    rows["re-trained"] = live.estimate(step.submodel().module)
+    nested = Recipe(pruned.nested_name(root), keep=keep, bits=bits)
+    rows["all-in-one, not re-trained"], nested_size = pruned.packed(nested)
+    chart = _bars(rows)
+    words = (
+        f"{spent:.1f} s of re-training lift {recipe} from {percent(before.accuracy)} to "
+        f"{percent(rows['re-trained'].accuracy)}, in a packet of {quantity(size / 8, 'B')}. The "
+        f"all-in-one root gives {percent(rows['all-in-one, not re-trained'].accuracy)} at once, in "
+        f"{quantity(nested_size / 8, 'B')}."
+    )
+    yield Picture({"after": chart}, f"<p>{words}</p>")
+
+
+def _bars(rows: Mapping[str, Estimate]) -> Chart:
+    said = "; ".join(f"{name} {percent(e.accuracy)}" for name, e in rows.items())
+    points = {name: [(float(place), e)] for place, (name, e) in enumerate(rows.items())}
+    ticks = [(float(place), name) for place, name in enumerate(rows)]
+    spec = figures.accuracy_lines(points, "Sub-model", ticks)
+    spec["layout"]["xaxis"]["range"] = [-0.5, 2.5]
+    return Chart("Before and after", f"{said}.", spec)
+
+
+def nested_panel() -> Panel:
+    """One set of weights trained for all sizes, against a plain root pruned in one shot."""
+    return Panel(
+        "All-in-one: every sub-model in one set of weights",
+        "Measured: packed and unpacked sub-models, all 797 test digits. No sub-model was "
+        "re-trained.",
+        {
+            "root": _root(),
+            "exit": slider("Exit", (3, 4, 5, 6), 6, lambda e: f"{e:g} of 6"),
+            "bits": slider("Bits a weight", (2, 3, 4, 8, 32), 4, lambda bits: f"{bits:g} bit"),
+        },
+        _nested,
+    )
+
+
+def _nested(root: str, exit: int, bits: int) -> Iterator[Picture]:  # noqa: A002
+    lines: dict[str, list[tuple[float, Estimate]]] = {"plain, one shot": [], "all-in-one": []}
+    sizes: dict[str, list[tuple[float, Estimate]]] = {name: [] for name in lines}
+    said = []
+    for place, keep in enumerate(pruned.KEEPS):
+        for name, source in zip(lines, (root, pruned.nested_name(root)), strict=True):
+            found, num_bits = pruned.packed(Recipe(source, exit, keep, bits))
+            lines[name].append((float(place), found))
+            sizes[name].insert(0, (num_bits / 8e3, found))
+        shot, ours = (points[-1][1].accuracy for points in lines.values())
+        said.append(f"{percent(keep, 0)} kept: {percent(shot)} and {percent(ours)}")
+        words = f"Plain root in one shot, and all-in-one: {'; '.join(said)}."
+        by_keep = figures.accuracy_lines(lines, "Weights kept", kept_axis(pruned.KEEPS))
+        by_size = figures.accuracy_lines(sizes, "Packed size (kB)")
+        charts = {
+            "keep": Chart("Accuracy against what is kept", words, by_keep),
+            "size": Chart("Accuracy against packed size", words, by_size),
+        }
+        yield Picture(charts, f"<p>{words}</p>", (place + 1) / len(pruned.KEEPS))

@@ -1,0 +1,182 @@
+"""Panels of all three levels together (paper, Fig. 1): the best for every budget."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from itertools import product
+from math import log10
+
+from insitu_widgets.estimate import Estimate
+from insitu_widgets.explorer.course import bits_figures as figures
+from insitu_widgets.explorer.course import bits_live as live
+from insitu_widgets.explorer.course.parameter_figures import byte_axis
+from insitu_widgets.explorer.course.parameter_live import nested_name
+from insitu_widgets.explorer.panels import Chart, Panel, Picture, choice, slider
+from insitu_widgets.levels.recipe import Recipe
+from insitu_widgets.network import envelope
+from insitu_widgets.network.envelope import FAMILIES, Best, Candidate, Channel
+from insitu_widgets.units import error_rate, percent, quantity
+
+#: Budgets, bytes.
+BUDGETS = tuple(round(1000 * 2 ** (step / 2)) for step in range(22))
+_SHOWN = 12
+_EXITS, _KEEPS, _BITS = (2, 3, 4, 6), (1.0, 0.5, 0.2), (2, 4, 8)
+_SEEDS = (0, 1)
+
+
+@lru_cache(maxsize=8192)
+def _candidate(recipe: Recipe, channel: Channel) -> Candidate:
+    root = live.root_of(recipe.root)
+    return envelope.measure(root, recipe, live.images_of("test"), channel)
+
+
+@lru_cache(maxsize=64)
+def _mixed(root: str, exit: int) -> tuple[Candidate, ...]:  # noqa: A002
+    held = live.images_of("train").images[live.HELD][::2]
+    images = live.images_of("test")
+    return tuple(envelope.mixed_candidates(live.root_of(root), exit, images, held))
+
+
+def envelope_panel() -> Panel:
+    """For every budget the best of all levels together, beside the best of each alone."""
+    return Panel(
+        "The best sub-model for every budget",
+        "Measured: packed and unpacked sub-models; chosen on one half of the 797 test digits, "
+        "measured on the other, both ways. Sizes are whole packets.",
+        {
+            "root": choice("Root", live.DIGITS_ROOTS, "vgg-digits"),
+            "budget": slider("Budget", BUDGETS[2:], 8000, lambda size: quantity(size, "B")),
+        },
+        _envelope,
+    )
+
+
+def _envelope(root: str, budget: int) -> Iterator[Picture]:
+    exits = live.root_of(root).num_exits
+    wanted = {family: envelope.recipes(root, family, exits) for family in FAMILIES}
+    pool: dict[str, list[Candidate]] = {family: [] for family in FAMILIES}
+    work = sum(map(len, wanted.values())) + exits
+    done = 0
+    for family, recipes in wanted.items():
+        for recipe in recipes:
+            pool[family].append(_candidate(recipe, Channel()))
+            done += 1
+            if done % _SHOWN == 0:
+                yield _drawn(pool, budget, done / work)
+        if family == "bits alone":
+            pool[family] += _mixed(root, exits)
+        if family == "together":
+            for exit_ in range(1, exits + 1):
+                pool[family] += _mixed(root, exit_)
+                done += 1
+                yield _drawn(pool, budget, done / work)
+            for alone in FAMILIES[:3]:
+                pool[family] += pool[alone]
+    yield _drawn(pool, budget, 1.0)
+
+
+def _drawn(pool: Mapping[str, Sequence[Candidate]], budget: int, progress: float) -> Picture:
+    lines = {family: _line(candidates) for family, candidates in pool.items() if candidates}
+    spec = _over_bytes(lines, "Budget: received bytes (logarithmic)")
+    rows, said = [], []
+    for family, candidates in pool.items():
+        if any(c.num_bits <= 8 * budget for c in candidates):
+            found = envelope.best(candidates, 8 * budget)
+            rows.append(_row(family, found))
+            said.append(f"{family} {percent(found.estimate.accuracy)}")
+        elif candidates:
+            smallest = min(c.num_bits for c in candidates) / 8
+            rows.append(f"<tr><td>{family}</td><td>nothing fits below {quantity(smallest, 'B')}"
+                        "</td><td></td></tr>")  # fmt: skip
+            said.append(f"{family} nothing")
+    words = f"Within {quantity(budget, 'B')}: {', '.join(said)}."
+    table = (
+        f"<p>{words}</p><table><tr><th>levels</th><th>best within {quantity(budget, 'B')}, chosen "
+        f"on each half</th><th>accuracy on the other</th></tr>{''.join(rows)}</table>"
+    )
+    chart = Chart("Accuracy for every budget", words, figures.with_mark(spec, log10(budget)))
+    return Picture({"envelope": chart}, table, progress)
+
+
+def _row(family: str, found: Best) -> str:
+    what = " / ".join(dict.fromkeys(c.what.partition(" · ")[2] for c in found.chosen))
+    estimate = found.estimate
+    share = f"{percent(estimate.accuracy)} ({percent(estimate.low)} to {percent(estimate.high)})"
+    return f"<tr><td>{family}</td><td>{what}</td><td>{share}</td></tr>"
+
+
+def _line(candidates: Sequence[Candidate]) -> list[tuple[float, Estimate]]:
+    smallest = min(c.num_bits for c in candidates)
+    return [
+        (log10(budget), envelope.best(candidates, 8 * budget).estimate)
+        for budget in BUDGETS
+        if 8 * budget >= smallest
+    ]
+
+
+def _over_bytes(lines: Mapping[str, figures.Line], title: str) -> figures.Spec:
+    return figures.accuracy_lines(lines, title, byte_axis(BUDGETS[0], BUDGETS[-1]))
+
+
+def protection_panel() -> Panel:
+    """With bit errors: which representation gives the most accuracy for each received bit."""
+    return Panel(
+        "The best for every budget, with bit errors",
+        "Measured: real flips (2 draws), chosen on one half of the 797 test digits, measured on "
+        "the other, both ways. Assumed: a protected bit takes 1 ÷ code rate bits.",
+        {
+            "root": choice("Root", live.DIGITS_ROOTS, "vgg-digits"),
+            "ber": slider("Bit-error rate", (1e-3, 1e-2), 1e-2, error_rate),
+            "protected": slider("Protected bits a code", (1, 2), 1, lambda m: f"first {m:g}"),
+            "code_rate": slider(
+                "Reliable code rate", (0.25, 1 / 3, 0.5, 0.75), 0.5, lambda r: f"{r:.2f}"
+            ),
+        },
+        _protection,
+    )
+
+
+def _protection(root: str, *, ber: float, protected: int, code_rate: float) -> Iterator[Picture]:
+    bare = Channel(ber, seeds=_SEEDS)
+    safe = Channel(ber, protected=protected, code_rate=code_rate, seeds=_SEEDS)
+    guarded = Channel(ber, "zero", seeds=_SEEDS)
+    named = f"first {protected} protected"
+    plans: dict[str, tuple[str, tuple[int, ...], Channel]] = {
+        "half precision": (root, (16,), bare),
+        "half precision, guard": (root, (16,), guarded),
+        "codes": (root, _BITS, bare),
+        f"codes, {named}": (root, _BITS, safe),
+        "all-in-one codes": (nested_name(root), _BITS, bare),
+        f"all-in-one codes, {named}": (nested_name(root), _BITS, safe),
+    }
+    pool: dict[str, list[Candidate]] = {}
+    grids = {name: list(product(_EXITS, _KEEPS, bits)) for name, (_, bits, _) in plans.items()}
+    work, done = sum(map(len, grids.values())), 0
+    for name, (source, _, channel) in plans.items():
+        pool[name] = []
+        for cut in grids[name]:
+            pool[name].append(_candidate(Recipe(source, *cut), channel))
+            done += 1
+            if done % _SHOWN == 0 or done == work:
+                yield _compared(pool, ber, done / work)
+
+
+def _compared(pool: Mapping[str, Sequence[Candidate]], ber: float, progress: float) -> Picture:
+    lines = {name: _line(candidates) for name, candidates in pool.items() if candidates}
+    spec = _over_bytes(lines, "Received bytes, protection counted (logarithmic)")
+    said = "; ".join(f"{name} {_enough(line)}" for name, line in lines.items())
+    words = f"Bit-error rate {error_rate(ber)}. Least that gives 95 %: {said}."
+    chart = Chart("Accuracy for every received byte", words, spec)
+    return Picture({"errors": chart}, f"<p>{words}</p>", progress)
+
+
+def _enough(line: figures.Line) -> str:
+    """The smallest budget whose best reaches 95 %, or how far it comes."""
+    for place, found in line:
+        if found.accuracy >= 0.95:
+            return quantity(10**place, "B")
+    return f"never (at most {percent(max(e.accuracy for _, e in line))})"
+
+
+__all__ = ["BUDGETS", "envelope_panel", "protection_panel"]

@@ -1,0 +1,175 @@
+"""The depth level's panels without a browser: every control moved, every figure checked."""
+
+from itertools import islice
+
+import plotly.graph_objects as go
+import pytest
+
+from insitu_widgets import load_data
+from insitu_widgets.explorer.course import depth_live as live
+from insitu_widgets.explorer.course.depth_panels import (
+    _split_steps,
+    exits_panel,
+    privacy_panel,
+    progressive_panel,
+    split_panel,
+)
+
+
+def check(panel):
+    assert panel.charts.errors == {}
+    assert panel.charts.stale == {}
+    assert panel.charts.charts
+    for chart in panel.charts.charts.values():
+        go.Figure(chart["spec"])
+        assert chart["text"].endswith(".")
+        assert "nan" not in chart["text"]
+    return panel
+
+
+def charts(panel):
+    return check(panel).charts.charts
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fewer_images():
+    """A hundred images for each measurement instead of all: these tests are of the panels."""
+    cached = (live.together, live.answers_of, live.attack_on)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(live, "images_of", lambda _, part="test": load_data("digits", part, 100))
+        yield
+    for measurement in cached:
+        measurement.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def split():
+    return split_panel()
+
+
+def test_the_split_panel_measures_every_split_that_may_be(split):
+    split.controls["least"].value = 1
+    measured = charts(split)["accuracy"]["spec"]["data"][0]
+    assert measured["x"] == [1, 2, 3, 4, 5, 6]
+    assert min(measured["y"]) > 95
+    split.controls["least"].value = 0
+    assert charts(split)["accuracy"]["spec"]["data"][0]["x"][0] == 0
+
+
+def test_the_best_split_moves_with_the_images(split):
+    split.controls["least"].value = 1
+    split.controls["count"].value = 1
+    few = charts(split)["times"]["text"]
+    split.controls["count"].value = 100_000
+    assert "fastest split is 1:" in few
+    assert "fastest split is 6: device" in charts(split)["times"]["text"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("device", 1e6),
+        ("server", 1e9),
+        ("downlink", 1e9),
+        ("uplink", 1e9),
+        ("feature_bits", 1),
+        ("bit_error_rate", 0.1),
+        ("keep", 0.05),
+        ("bits", 1),
+        ("network", "VGG-16"),
+    ],
+)
+def test_every_control_of_the_split_panel_changes_something(split, name, value):
+    before = {key: dict(chart) for key, chart in split.charts.charts.items()}
+    split.controls[name].value = value
+    assert charts(split) != before
+
+
+def test_a_large_network_has_no_accuracy_and_says_why(split):
+    for name in ("ResNet-50", "MobileNet-V2", "ConvNeXt-Tiny"):
+        split.controls["network"].value = name
+        shown = charts(split)
+        assert shown["accuracy"]["spec"]["data"] == []
+        assert "No weights" in shown["accuracy"]["text"]
+
+
+def test_the_first_picture_comes_before_any_image_is_classified(split):
+    split.controls["network"].value = "resnet-digits"
+    first = next(islice(_split_steps(**split.values), 1))
+    assert set(first.charts) == {"sizes", "times", "total"}
+
+
+def test_a_wrong_value_is_told_beside_the_figures(split):
+    split._steps = lambda **values: _split_steps(**{**values, "downlink": -1.0})
+    split.run()
+    assert "rate_bps must be" in split.words.value
+    split._steps = _split_steps
+
+
+def test_the_exits_panel():
+    panel = check(exits_panel())
+    assert "98.0 %" in panel.words.value
+    for name, value in (
+        ("measure", "entropy"),
+        ("target", 0.9),
+        ("source", "train"),
+        ("device", 1e6),
+        ("server", 1e9),
+        ("uplink", 1e4),
+        ("feature_bits", 1),
+        ("point", 0),
+        ("threshold", 0.5),
+        ("axis", "operations"),
+        ("network", "resnet-digits"),
+    ):
+        before = (panel.words.value, dict(charts(panel)))
+        panel.controls[name].value = value
+        assert (panel.words.value, charts(panel)) != before, name
+    shares = charts(panel)["shares"]["spec"]["data"]
+    assert sum(y for bar in shares for y in bar["y"]) == pytest.approx(100)
+    assert shares[0]["x"] == []  # point 0: no exit is on the device
+
+
+def test_a_target_that_no_threshold_reaches_and_a_split_beyond_the_last_are_told():
+    panel = exits_panel()
+    panel.controls["point"].value = 0
+    panel.controls["feature_bits"].value = 1
+    panel.controls["target"].value = 0.995
+    check(panel)
+    assert "No threshold reaches 99.5 %" in panel.words.value
+    panel.controls["point"].value = 8
+    assert "must be a whole number from 0 to 6; got 8" in panel.charts.errors["curve"]
+    panel.controls["point"].value = 2
+    check(panel)
+
+
+def test_the_progressive_panel():
+    panel = check(progressive_panel())
+    assert "before" in panel.children[0].value
+    for name, value in (
+        ("rate", 1e4),
+        ("keep", 0.5),
+        ("bits", 32),
+        ("bit_error_rate", 1e-2),
+        ("seed", 1),
+        ("guard", "none"),
+        ("network", "resnet-digits"),
+    ):
+        before = panel.charts.charts["arriving"]["text"], panel.words.value
+        panel.controls[name].value = value
+        assert (charts(panel)["arriving"]["text"], panel.words.value) != before, name
+    line, exits, whole = panel.charts.charts["arriving"]["spec"]["data"]
+    assert len(exits["x"]) == 6
+    assert exits["x"] == sorted(exits["x"])
+    assert line["y"] == sorted(line["y"])
+    assert whole["x"][0] < exits["x"][-1]
+
+
+def test_the_privacy_panel():
+    panel = check(privacy_panel())
+    assert panel.words.value.count("<img") == 1
+    assert "split 5" in panel.words.value
+    for name, value in (("feature_bits", 1), ("network", "vgg-digits")):
+        before = panel.charts.charts["fidelity"]["text"]
+        panel.controls[name].value = value
+        assert charts(panel)["fidelity"]["text"] != before, name

@@ -1,0 +1,110 @@
+"""The panels of the parameter level, of increments and of all levels together."""
+
+import pytest
+
+from insitu_widgets.explorer.course import (
+    bits_live,
+    increment_panels,
+    parameter_live,
+    parameter_panels,
+    together_panels,
+)
+from insitu_widgets.network import envelope
+from tests.explorer.course.test_bits_panels import check, move
+
+CACHES = (
+    *(parameter_live.pruned_accuracy, parameter_live.packed, parameter_live.scores),
+    *(together_panels._candidate, together_panels._mixed),
+)
+
+
+@pytest.fixture(autouse=True)
+def few_images(monkeypatch, few):
+    """Forty test images and a few candidates: here it is tested that they are shown."""
+    monkeypatch.setattr(bits_live, "images_of", lambda _: few)
+    monkeypatch.setattr(bits_live, "HELD", slice(0, 10))
+    monkeypatch.setattr(parameter_live, "KEEPS", (1.0, 0.2, 0.1))
+    monkeypatch.setattr(envelope, "KEEPS", (1.0, 0.2))
+    monkeypatch.setattr(envelope, "WIDTHS", (2, 4))
+    monkeypatch.setattr(together_panels, "_EXITS", (3, 6))
+    monkeypatch.setattr(together_panels, "_BITS", (4,))
+    for cache in (*CACHES, bits_live.answers_of, parameter_live.layer_loss):
+        cache.cache_clear()
+    yield
+    for cache in (*CACHES, bits_live.answers_of, parameter_live.layer_loss):
+        cache.cache_clear()
+
+
+def test_importance():
+    panel = parameter_panels.importance_panel()
+    check(panel, {"importance", "sensitivity"})
+    assert len(panel.charts.charts["importance"]["spec"]["data"]) == 4
+    before = panel.words.value
+    move(panel, {"importance", "sensitivity"}, keep=0.1)
+    assert "10 % of the weights kept" in panel.words.value != before
+
+
+def test_retraining():
+    panel = parameter_panels.retraining_panel()
+    charts = {"loss", "after"}
+    check(panel, charts)
+    assert len(panel.charts.charts["loss"]["spec"]["data"][0]["x"]) == 40
+    move(panel, charts, steps=5, bits=4, keep=0.2, seed=3)
+    assert "keep 20 % · 4 bit" in panel.words.value
+    assert len(panel.charts.charts["after"]["spec"]["data"]) == 3
+
+
+def test_retraining_tells_how_far_it_is():
+    steps = parameter_panels._retraining("vgg-digits", keep=0.1, bits=32, steps=20, seed=0)
+    shares = [picture.progress for picture in steps]
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
+
+
+def test_nested():
+    panel = parameter_panels.nested_panel()
+    check(panel, {"keep", "size"})
+    move(panel, {"keep", "size"}, exit=4, bits=2)
+    assert "10 % kept" in panel.words.value
+
+
+def test_increments_arrive_and_what_does_not_fit_is_refused():
+    panel = increment_panels.increments_panel()
+    charts = {"bytes", "accuracy"}
+    check(panel, charts)
+    assert "the very same" in panel.words.value
+    for ladder in list(parameter_live.LADDERS)[1:]:
+        move(panel, charts, ladder=ladder)
+        assert "the very same" in panel.words.value
+    move(panel, charts, fate="the second is lost")
+    assert panel.words.value.count("refused") == 2
+    assert "stays at" in panel.words.value
+    move(panel, charts, fate="the last two are swapped", rate_bps=1e5)
+    assert panel.words.value.count("refused") == 1
+
+
+def test_on_demand():
+    panel = increment_panels.on_demand_panel()
+    check(panel, {"times"})
+    times = panel.charts.charts["times"]["spec"]["data"][0]
+    rows = dict(zip(times["y"], times["x"], strict=True))
+    assert rows["pre-generated"] < rows["made on demand, all-in-one"]
+    assert rows["made on demand, all-in-one"] < rows["made on demand, re-trained"]
+
+
+def test_the_envelope():
+    panel = together_panels.envelope_panel()
+    check(panel, {"envelope"})
+    assert len(panel.charts.charts["envelope"]["spec"]["data"]) == len(envelope.FAMILIES)
+    assert "nothing fits below" in panel.words.value
+    move(panel, {"envelope"}, budget=together_panels.BUDGETS[-1])
+    assert "nothing fits" not in panel.words.value
+
+
+def test_protection():
+    panel = together_panels.protection_panel()
+    check(panel, {"errors"})
+    lines = [line["name"] for line in panel.charts.charts["errors"]["spec"]["data"]]
+    assert "all-in-one codes, first 1 protected" in lines
+    move(panel, {"errors"}, protected=2, ber=1e-3, code_rate=0.75)
+    assert "10⁻³" in panel.words.value
