@@ -40,7 +40,7 @@ def _candidate(recipe: Recipe, channel: Channel, plan: Hardening | None = None) 
     return envelope.measure(root, recipe, live.images_of("test"), channel)
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=16)
 def _trained(root: str, exit: int, plan: Hardening) -> list[Root]:  # noqa: A002, ARG001
     """Where a root trained up to an exit is kept: empty until its training has ended."""
     return []
