@@ -160,7 +160,7 @@ def protection_panel() -> Panel:
             "code_rate": slider(
                 "Reliable code rate", (0.25, 1 / 3, 0.5, 0.75), 0.5, lambda r: f"{r:.2f}"
             ),
-            "steps": slider("Training", (5, 20, 40, 80), 40, lambda n: f"{n:g} batches"),
+            "steps": slider("Training", (5, 20, 40, 80, 160), 40, lambda n: f"{n:g} batches"),
         },
         _protection,
     )

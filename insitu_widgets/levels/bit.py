@@ -12,7 +12,7 @@ GAUSSIAN_STEP = (1.596, 0.9957, 0.5860, 0.3352, 0.1881, 0.1041, 0.0569, 0.0308)
 #: The scale of a channel that has no weight but 0 (no level is at 0; zeros stay next to it).
 _SMALLEST = torch.finfo(torch.float32).tiny
 #: Weights that are worked on together: what is tried for them stays in the processor's cache.
-_AT_ONCE = 2**15
+_AT_ONCE = 2**17
 
 
 def quantise(weights: Tensor, mask: Tensor, bits: int) -> tuple[Tensor, Tensor]:

@@ -48,7 +48,7 @@ def test_the_sum_is_that_of_page_and_hinkley():
     trigger = Trigger(threshold)
     for count, value in enumerate([before] * n + [after] * 20, 1):
         mean += (value - mean) / count
-        total = (1 - 1e-4) * total + mean - value - 0.05
+        total = (1 - 1e-4) * total + mean - value - TOLERATED
         least = min(least, total)
         expected = count >= LEAST_FRAMES and total - least > threshold
         assert trigger.update(value) == expected
