@@ -26,6 +26,7 @@ from benchmarks import (
     slider,
     split,
     swap,
+    trigger,
 )
 from benchmarks.table import Row, as_markdown, as_text, machine
 from tests.browser import chromium
@@ -38,6 +39,7 @@ BENCHMARKS = {
     "increments": increments.run,
     "population": population.run,
     "swap": swap.run,
+    "trigger": trigger.run,
     "slider": slider.run_cheap,
     "measured": slider.run_measured,
     "opening": opening.run,
@@ -49,7 +51,8 @@ BENCHMARKS = {
 }
 BY_NAME_ONLY = {"classroom", "binder"}  # the class takes a quarter of an hour
 WITHOUT_BROWSER = {
-    "packet", "paper_scale", "split", "quantisers", "increments", "population", "swap", "loads",
+    "packet", "paper_scale", "split", "quantisers", "increments", "population", "swap", "trigger",
+    "loads",
 }  # fmt: skip
 LEGEND = "Durations are median / 95th percentile / maximum (number of samples)."
 

@@ -8,6 +8,7 @@ import torch
 from benchmarks.quantisers import samples_ms
 from benchmarks.table import Row, timed
 from insitu_widgets import Recipe, Root, derive, load_root, pack, unpack
+from insitu_widgets.air.increment import order_bits
 from insitu_widgets.cards import NESTED_ROOTS
 from insitu_widgets.network.library import from_root
 
@@ -57,4 +58,9 @@ def _over(root: Root, bits: int) -> Row:
     over = sum(part.num_bits for part in parts) / pack(steps[-1]).num_bits - 1
     what = f"four packets (keep 10, 20, 50, 100 %) against one: {root.name}, {bits} bit"
     wrong = "" if held == steps[-1] else "what has grown is not what was cut"
-    return Row(what, f"{over:.1%} more", f"≤ {MOST_OVER:.0%}", over <= MOST_OVER, wrong)
+    told = order_bits(steps) / pack(steps[-1]).num_bits
+    figure = (
+        f"{abs(over):.1%} {'more' if over > 0 else 'less'} "
+        f"(to tell which weights come when takes {told:.1%} at least)"
+    )
+    return Row(what, figure, f"≤ {MOST_OVER:.0%} more", over <= MOST_OVER, wrong)

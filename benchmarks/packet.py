@@ -92,7 +92,7 @@ def _one(call: Callable[[], object]) -> float:
     return 1e3 * (time.perf_counter() - start)
 
 
-def _ratio(
+def side_by_side(
     what: str, ours: Callable[[], object], peer: Callable[[], Callable[[], object]], times: int
 ) -> Row:
     """Medians of both, taken in turn; ``peer()`` prepares what is then timed."""
@@ -113,7 +113,7 @@ def against_prune(root: Root, times: int) -> Row:
         return lambda: prune.global_unstructured(places, prune.L1Unstructured, amount=0.8)
 
     what = f"derive at keep 20 % against torch.nn.utils.prune, global L1: {root.name}"
-    return _ratio(what, lambda: derive(root, recipe), peer, times)
+    return side_by_side(what, lambda: derive(root, recipe), peer, times)
 
 
 def _weights(network: torch.nn.Module) -> Iterator[tuple[torch.nn.Module, str]]:
@@ -132,21 +132,13 @@ def against_bernoulli(root: Root, times: int) -> Row:
         return lambda: _bernoulli(packet, LINK.bit_error_rate, random)
 
     what = f"transmit at {LINK.bit_error_rate:g} against one draw a bit (numpy): {root.name}"
-    return _ratio(what, lambda: transmit(packet, LINK, 0), peer, times)
+    return side_by_side(what, lambda: transmit(packet, LINK, 0), peer, times)
 
 
 def _bernoulli(packet: Packet, bit_error_rate: float, random: np.random.Generator) -> Packet:
     body = np.frombuffer(packet.body, np.uint8)
     flips = np.packbits(random.random(8 * body.size, np.float32) < bit_error_rate)
     return packet.with_body((body ^ flips).tobytes())
-
-
-def flips_ms(root: Root, times: int) -> tuple[float, int]:
-    """Milliseconds to turn the bits of a whole float32 packet over, and how many these are."""
-    packet = pack(derive(root, Recipe(root.name)))
-    samples = milliseconds(lambda: transmit(packet, LINK, 0), times)
-    sent, arrived = (np.frombuffer(p.body, np.uint8) for p in (packet, transmit(packet, LINK, 0)))
-    return median(samples), int(np.bitwise_count(sent ^ arrived).sum())
 
 
 def against_bare_forward(
@@ -157,7 +149,7 @@ def against_bare_forward(
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
     batches = [images.images[index] for index in order.split(100)]
     what = f"accuracy on {len(images)} images against the bare network (floor 1): {root.name}"
-    row = _ratio(
+    row = side_by_side(
         what, lambda: list(accuracy(submodel, images)), lambda: lambda: _bare(root, batches), times
     )
     if faster is None:

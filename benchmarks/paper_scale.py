@@ -3,13 +3,12 @@
 import time
 from collections.abc import Iterator
 from functools import partial
-from importlib.util import find_spec
 from statistics import median
 
 import torch
 from distributed import Client, LocalCluster
 
-from benchmarks import packet, quantisers
+from benchmarks import faults, packet, quantisers
 from benchmarks.table import Row, below
 from insitu_widgets import ROOTS, Estimate, ImageSet, Recipe, Root, load_data, load_root, sweep
 from insitu_widgets.data import has_data
@@ -34,8 +33,9 @@ def run(*, quick: bool) -> Iterator[Row]:
             yield from packet.way(root, Recipe(NAME, keep=keep, bits=bits), times, None, WAY_MS)
         yield packet.against_prune(root, times)
         yield quantisers.against_torch(root, PER_CHANNEL, 4, times)
+        yield quantisers.against_search(root, 4, 1 if quick else 3)
         yield packet.against_bernoulli(root, times)
-        yield _against_pytorchfi(root)
+        yield faults.against_pytorchfi(root, images, 2 if quick else 5)
         yield packet.against_bare_forward(root, images, times, FASTER)
         yield _first_estimate(root, images, times)
         yield _on_dask(root, images if quick else _images(1000))
@@ -61,21 +61,6 @@ def _images(count: int) -> ImageSet:
     random = torch.Generator().manual_seed(0)
     noise = torch.randn(count, 3, 32, 32, generator=random)
     return ImageSet(noise, torch.arange(count) % 100, tuple(map(str, range(100))))
-
-
-def _against_pytorchfi(root: Root) -> Row:
-    """One flipped bit of a weight there, eleven thousand here."""
-    what = "transmit against PyTorchFI's weight injection, a flip"
-    if find_spec("pytorchfi") is None:
-        return Row(what, "PyTorchFI is not installed: pip install --no-deps pytorchfi")
-    from pytorchfi.core import FaultInjection  # noqa: PLC0415
-    from pytorchfi.weight_error_models import random_weight_inj  # noqa: PLC0415
-
-    injector = FaultInjection(root, 1, input_shape=[3, 32, 32], layer_types=[torch.nn.Conv2d])
-    theirs = median(packet.milliseconds(lambda: random_weight_inj(injector), 3))
-    ours, flips = packet.flips_ms(root, 5)
-    mine = ours / flips
-    return Row(what, f"{mine / theirs:.3g} of its time ({1e3 * mine:.3g} µs and {theirs:.3g} ms)")
 
 
 def _first_estimate(root: Root, images: ImageSet, times: int) -> Row:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from statistics import median
 
 import torch
+from torch.ao.quantization.observer import HistogramObserver
 
 from benchmarks.table import Row, timed
 from insitu_widgets import Root, load_data, load_root
@@ -26,6 +27,7 @@ def run(*, quick: bool) -> Iterator[Row]:
         root = load_root(ROOT)
         for quantiser in QUANTISERS:
             yield against_torch(root, quantiser, 4, 3 if quick else 9)
+        yield against_search(root, 4, 3 if quick else 9)
         for bits in (2, 4):
             yield _error_against_torch(root, bits)
         yield _plan(root, 20 if quick else 100)
@@ -69,6 +71,31 @@ def against_torch(root: Root, quantiser: str, bits: int, times: int) -> Row:
     floor = median(samples_ms(lambda: [_fake(w, bits) for w in weights.values()], times))
     what = f"{quantiser}, {bits} bit, against torch.fake_quantize_per_channel_affine (floor 1)"
     return Row(what, f"{ours / floor:.3g} of its time ({ours:.3g} and {floor:.3g} ms)")
+
+
+def _searched(weight: torch.Tensor, bits: int) -> torch.Tensor:
+    """Torch's quantiser over the range that its observer finds by search: one for the layer."""
+    observer = HistogramObserver(quant_min=0, quant_max=2**bits - 1)
+    observer.dst_nbins = 2**bits  # else it searches for 8 bit
+    observer(weight)
+    scale, zero = observer.calculate_qparams()
+    return torch.fake_quantize_per_tensor_affine(weight, float(scale), int(zero), 0, 2**bits - 1)
+
+
+def against_search(root: Root, bits: int, times: int) -> Row:
+    """Like with like: both search for the least squared error; theirs has no search by channel."""
+    weights = tensors_of(root)[0]
+    ours = median(samples_ms(lambda: quantise_network(root, PER_CHANNEL, bits), times))
+    floor = median(samples_ms(lambda: [_searched(w, bits) for w in weights.values()], times))
+    layers = quantise_network(root, PER_CHANNEL, bits).layers
+    error = sum(float((layers[n].dense() - w).square().sum()) for n, w in weights.items())
+    theirs = sum(float((_searched(w, bits) - w).square().sum()) for w in weights.values())
+    what = f"{PER_CHANNEL}, {bits} bit, against torch.ao's HistogramObserver, which searches too"
+    figure = (
+        f"{ours / floor:.3g} of its time ({ours:.3g} and {floor:.3g} ms), "
+        f"{error / theirs:.2f} of its squared error"
+    )
+    return Row(what, figure)
 
 
 def _error_against_torch(root: Root, bits: int) -> Row:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 
-from benchmarks.packet import _ratio
+from benchmarks.packet import side_by_side
 from benchmarks.table import DIGITS_ROOTS, Row
 from insitu_widgets import ROOTS, Link, Root, load_data, load_root
 from insitu_widgets.levels.confidence import answer
@@ -52,7 +52,7 @@ def _halves(root: Root, times: int) -> Row:
 
     what = f"device half + server half at split {point}, {BATCH} images, against the whole"
     wrong = "" if torch.equal(ours(), whole()) else "the halves do not make the whole"  # type: ignore[arg-type]
-    row = _ratio(f"{what} network (floor 1): {root.name}", ours, lambda: whole, times)
+    row = side_by_side(f"{what} network (floor 1): {root.name}", ours, lambda: whole, times)
     return Row(row.what, row.figure, wrong=wrong)
 
 
@@ -68,7 +68,7 @@ def _with_uplink(root: Root, times: int) -> Row:
             return together(images)
 
     what = f"the same with {FEATURE_BITS}-bit features over an uplink at BER 1e-3"
-    return _ratio(f"{what} (floor 1): {root.name}", ours, lambda: _whole(root, images), times)
+    return side_by_side(f"{what} (floor 1): {root.name}", ours, lambda: _whole(root, images), times)
 
 
 def _exits(root: Root, times: int) -> Row:
@@ -82,4 +82,4 @@ def _exits(root: Root, times: int) -> Row:
 
     what = f"answers of all exits on {len(images)} images against one forward pass"
     ours = lambda: answer(root.exits, images)  # noqa: E731
-    return _ratio(f"{what} (floor 1): {root.name}", ours, lambda: peer, times)
+    return side_by_side(f"{what} (floor 1): {root.name}", ours, lambda: peer, times)

@@ -24,12 +24,12 @@ from insitu_widgets.levels.quantised import Quantised, rebuilt
 from insitu_widgets.levels.quantisers import PER_CHANNEL, Coded
 from insitu_widgets.levels.recipe import WIDEST_CODE
 from insitu_widgets.plans import Plan
+from insitu_widgets.roots import Root
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from insitu_widgets.data import ImageSet
-    from insitu_widgets.roots import Root
 
 _WARPING = Plan(epochs=1, peak_rate=1e-3)
 _TEMPERATURE = 2.0
@@ -110,6 +110,15 @@ class TrainingStep:
             )
         rest = {name: tensor.detach().clone() for name, tensor in rest.items()}
         return Quantised(root.name, None, layers, rest)
+
+    def as_root(self, root: Root) -> Root:
+        """A root whose last exit is the trained one: it is cut, packed and sent like any other.
+
+        Earlier exits keep the heads of ``root``, which the trained blocks no longer fit.
+        """
+        blocks = list(self.network.get_submodule("blocks").children())
+        heads = [*root.heads[: len(blocks) - 1], self.network.get_submodule("head")]
+        return Root.wrap(root.name, self.network.get_submodule("stem"), blocks, heads)
 
 
 def _codes(weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:

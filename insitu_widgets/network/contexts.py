@@ -51,6 +51,15 @@ def moved(images: ImageSet, context: str, seed: int = 0) -> ImageSet:
     return shifted(images, *_SHIFTS[context], seed)
 
 
+def halves(images: ImageSet) -> tuple[ImageSet, ImageSet]:
+    """Images at even places, for all that is chosen or calibrated; at odd ones, for what is told.
+
+    It is the same division whatever is asked: no image that took part in a choice reports on it.
+    """
+    places = torch.arange(len(images))
+    return images.take(places[0::2]), images.take(places[1::2])
+
+
 @dataclass(frozen=True, eq=False)
 class Offer:
     """A model for a context, ready to be sent.

@@ -18,13 +18,14 @@ from insitu_widgets.air.channel import Link, transmit
 from insitu_widgets.air.codebooks import pack_quantised, unpack_quantised
 from insitu_widgets.air.payload import pack, unpack
 from insitu_widgets.cards import NESTED_SUFFIX
-from insitu_widgets.errors import one_of
+from insitu_widgets.errors import in_range, one_of
 from insitu_widgets.estimate import Estimate
 from insitu_widgets.levels.derive import SubModel, derive
 from insitu_widgets.levels.mixed import allocate, sensitivity
 from insitu_widgets.levels.quantised import quantise_network
 from insitu_widgets.levels.quantisers import PER_CHANNEL, Coded
 from insitu_widgets.levels.recipe import WIDEST_CODE, Recipe
+from insitu_widgets.levels.retrain import Hardening, TrainingStep, retrain
 from insitu_widgets.roots import Root
 from insitu_widgets.units import quantity
 
@@ -162,6 +163,41 @@ def measure(root: Root, recipe: Recipe, images: ImageSet, channel: Channel) -> C
         rights.append(halves(arrived.module, images))
     means = [sum(values) / len(rights) for values in zip(*rights, strict=True)]
     return Candidate(str(recipe), num_bits, (means[0], means[1]), _sizes(images))
+
+
+def hardened(
+    root: Root,
+    exit: int,  # noqa: A002
+    images: ImageSet,
+    plan: Hardening,
+    seed: int = 0,
+) -> Iterator[TrainingStep]:
+    """Train a root up to one exit against bit errors; the last step's root is measured as any is.
+
+    The receiver pays nothing for it: what :func:`measure` makes of
+    :meth:`~insitu_widgets.levels.retrain.TrainingStep.as_root` has as many bits as before.
+
+    Parameters
+    ----------
+    root
+        The root; it stays as it is, and its answers at this exit are what is learnt.
+    exit
+        1 … the root's exits.
+    images
+        Training images with labels; none of those that :func:`measure` is given.
+    plan
+        Bits, flips and limits in training.
+    seed
+        Of order, warping and bit errors.
+
+    Raises
+    ------
+    ValueError
+        If the exit is not one of the root's.
+    """
+    last = in_range("exit", exit, 1, root.num_exits)
+    short = Root(root.name, root.stem, root.blocks[:last], root.heads[:last]).eval()
+    yield from retrain(short, images, plan, seed)
 
 
 def _protected(

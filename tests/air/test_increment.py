@@ -2,14 +2,17 @@
 
 import copy
 from itertools import pairwise
+from math import comb, log2
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from insitu_widgets import Link, PayloadError, Recipe, derive, pack, transmit, unpack
-from insitu_widgets.air.increment import NotNestedError
+from insitu_widgets import Link, PayloadError, Recipe, Root, derive, pack, transmit, unpack
+from insitu_widgets.air import coding, increment
+from insitu_widgets.air.increment import NotNestedError, order_bits
 from insitu_widgets.air.payload import Packet
 
 
@@ -165,3 +168,134 @@ def test_the_codes_of_a_smaller_one_are_the_first_bits_of_a_larger_ones(nested):
     small, large = chain(nested, (2, 0.3, 3), (2, 1.0, 8))
     for a, b in zip(small.layers, large.layers, strict=True):
         assert torch.equal(a.values, b.values[a.mask[b.mask]] >> 5)
+
+
+codes = st.integers(2, 8).flatmap(
+    lambda bits: st.tuples(st.just(bits), st.lists(st.integers(0, 2**bits - 1), max_size=40))
+)
+
+
+def read_back(values, bits):
+    """The oracle: codes with a map, read one by one, from bits as text."""
+    record, data, body = increment._mapped(values, bits)
+    way, parameter, count, size = increment._MAP.unpack(record)
+    assert size == len(data)
+    short = coding.decode_mask(way, parameter, data, count, len(values) // 4)
+    few = 4 * count
+    cut = coding.packed_size(few, bits - 1)
+    narrow, wide = ("".join(f"{octet:08b}" for octet in part) for part in (body[:cut], body[cut:]))
+    found = []
+    for place in range(len(values)):
+        if place // 4 < len(short) and short[place // 4]:
+            first, narrow = narrow[: bits - 1], narrow[bits - 1 :]
+            found.append(int(first[0] + "10"[int(first[0])] + first[1:], 2))
+        else:
+            found.append(int(wide[:bits], 2))
+            wide = wide[bits:]
+    return found
+
+
+@given(codes)
+def test_codes_with_a_map_of_short_runs_are_read_one_by_one(drawn):
+    bits, values = drawn
+    held = np.array(values, np.uint8)
+    runs = [values[at : at + 4] for at in range(0, len(values) - 3, 4)]
+    inner = range(2 ** (bits - 2), 3 * 2 ** (bits - 2))
+    if any(all(code in inner for code in run) for run in runs):
+        assert read_back(held, bits) == values
+    else:
+        assert increment._mapped(held, bits) is None
+
+
+def test_one_bit_has_no_second():
+    assert increment._mapped(np.zeros(40, np.uint8), 1) is None
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_late_weights_are_small_and_grow_to_the_bit(bits):
+    """A layer of 64 x 512 weights: small ones come later, and most of their runs are short."""
+    root = wide_root()
+    one, two = chain(root, (1, 0.3, bits), (1, 1.0, bits))
+    packet = pack(two, base=one)
+    assert list(received(root, [one, two]))[-1] == two
+    late = two.num_weights - one.num_weights
+    assert len(packet.body) < late * (bits - 0.4) / 8 or bits == 1
+    damaged = transmit(packet, Link(1.0, bit_error_rate=0.1), 0)
+    held, report = unpack(damaged, root=root, base=one)
+    assert not report.intact
+    assert int(held.layers[0].values.max()) < 2**bits
+
+
+def wide_root():
+    random = torch.Generator().manual_seed(1)
+    head = torch.nn.Linear(512, 64, bias=False)
+    groups = torch.randn(64, 64, 1, generator=random).exp().expand(-1, -1, 8).reshape(64, 512)
+    head.weight.data = groups * torch.randn(64, 512, generator=random)
+    return Root.wrap("wide-nested", torch.nn.Flatten(), [torch.nn.Identity()], [head])
+
+
+def test_the_order_costs_what_the_masks_nearly_reach():
+    root = wide_root()
+    ladder = chain(root, (1, 0.25, 2), (1, 0.5, 2), (1, 1.0, 2))
+    n = 64 * 64
+    half, quarter = n // 2, n // 4
+    assert order_bits(ladder) == pytest.approx(log2(comb(n, half) * comb(half, quarter)))
+    first, second = (step.layers[0].mask for step in ladder[:2])
+    masks = [first.flatten(), second[~first]]
+    coded = 8 * sum(len(coding.encode_mask(mask.numpy())[2]) for mask in masks)
+    assert order_bits(ladder) < coded < 1.15 * order_bits(ladder)
+    assert order_bits(ladder[-1:]) == 0
+
+
+def test_blocks_that_come_whole_have_no_order(tiny, nested):
+    for root in (tiny, nested):
+        assert order_bits(chain(root, (1, 1.0, 4), (2, 1.0, 4))) == 0
+
+
+def test_a_kind_that_does_not_exist_is_told(nested, monkeypatch):
+    one, two = chain(nested, (2, 0.2, 4), (2, 1.0, 4))
+    monkeypatch.setattr(increment, "_HELD", 3)
+    whole = pack(two, base=one)
+    monkeypatch.undo()
+    with pytest.raises(PayloadError, match=r"header: a layer of kind 3 at 4 bit\. Ask for"):
+        unpack(whole, root=nested, base=one)
+
+
+# The bytes: sixteen channels of eight large weights and eight small ones, which come late
+
+GOLDEN = [
+    ("49534d49 02 000000", "magic: ISMI, version 2, three zero bytes"),
+    ("5b000000 1100000000000000", "header length: 91, body length: 17"),
+    ("f5187a25 8a6d14bf", "CRC-32 of the body and of the header"),
+    ("15cde0c9 013021c2", "CRC-32 of the base's and of the larger one's structure"),
+    ("c879a44f", "CRC-32 of the larger one's values"),
+    ("0000 02 000000000000f03f", "last exit, 2 bits, keep 1"),
+    ("0d00 676f6c64656e2d6e6573746564", "the root's name: 13 bytes, golden-nested"),
+    ("02 00 00 80000000 00000000", "kind 2, all of what is free, 128 values, no mask"),
+    ("02 00 1f000000 04000000", "map: bitmap, no parameter, 31 short runs, 4 bytes"),
+    ("ffdfffff", "map: all runs but the eleventh"),
+]
+GOLDEN_BODY = [
+    (
+        "aaaaaa 55 aaaaaaaaaaaaaaaaaaaaaa a0",
+        "short runs, one bit a code: + - + -, or - + - +, padded",
+    ),
+    ("cc", "the eleventh: codes 3 0 3 0: 11 00 11 00"),
+]
+
+
+def test_golden_bytes():
+    signs = torch.tensor([1.0, -1.0]).repeat(128).view(16, 16)
+    signs[3] = -signs[3]
+    head = torch.nn.Linear(16, 16, bias=False)
+    head.weight.data = signs * torch.tensor([1.0] * 8 + [0.125] * 8)
+    head.weight.data[5, 8:12] *= 6
+    root = Root.wrap("golden-nested", torch.nn.Flatten(), [torch.nn.Identity()], [head])
+    one, two = chain(root, (None, 0.5, 2), (None, 1.0, 2))
+    header, body = (
+        bytes.fromhex("".join(text for text, _ in part)) for part in (GOLDEN, GOLDEN_BODY)
+    )
+    packet = pack(two, base=one)
+    assert packet.header.hex(" ") == header.hex(" ")
+    assert packet.body.hex(" ") == body.hex(" ")
+    assert unpack(Packet(header, body), root=root, base=one)[0] == two

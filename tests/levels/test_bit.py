@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from insitu_widgets.levels.bit import GAUSSIAN_STEP, quantise, reconstruct
+from insitu_widgets.levels.bit import GAUSSIAN_STEP, nested_codes, quantise, reconstruct
 from insitu_widgets.levels.derive import weights_and_rest
 from insitu_widgets.levels.parameter import magnitude_masks
 
@@ -165,3 +165,67 @@ def test_a_channel_without_a_weight_left_disturbs_nothing():
     assert torch.equal(codes[[0, 2]], alone)
     assert torch.equal(scales[[0, 2]], alone_scales)
     assert scales[1] > 0
+
+
+def in_full_passes(weights, mask, bits):
+    """The oracle of speed: the same sums, over all weights at once, each kept in memory."""
+    tiny = torch.finfo(torch.float32).tiny
+    rows, sent = weights.flatten(1), mask.flatten(1)
+    kept, count, levels = rows * sent, sent.sum(1).clamp(min=1), 2**bits
+    widest = 2 / (levels - 1)
+    largest = kept.abs().amax(1).clamp(min=tiny)
+    cover = widest * largest
+    gaussian = GAUSSIAN_STEP[bits - 1] * (kept.square().sum(1) / count).sqrt()
+    starts = [torch.minimum(cover, gaussian)]
+    if bits > 1:
+        starts.append(cover)
+    if bits == 2:
+        starts.append(widest * kept.abs().sum(1) / count)
+    scales, gain = torch.full_like(cover, tiny), torch.zeros_like(cover)
+    for start in starts:
+        steps = rows / start.clamp(min=tiny)[:, None]
+        steps = steps.floor_().clamp_(-levels // 2, levels // 2 - 1).add_(0.5)
+        product = torch.linalg.vecdot(kept, steps)
+        power = torch.linalg.vecdot(steps * sent, steps).clamp(min=tiny)
+        explained = (product / largest).square() / power
+        scales = torch.where(explained > gain, product / power, scales)
+        gain = torch.maximum(gain, explained)
+    scales = scales.clamp(min=tiny)
+    codes = (rows / scales[:, None] + (levels - 1) / 2).round_().clamp_(0, levels - 1)
+    return codes.to(torch.uint8).view(weights.shape), scales
+
+
+def same(found, expected):
+    assert [t.dtype for t in found] == [t.dtype for t in expected]
+    return [t.numpy().tobytes() for t in found] == [t.numpy().tobytes() for t in expected]
+
+
+SHAPES = [(64, 576), (3, 40_000), (1, 70_000), (200, 9), (31, 33, 3, 3), (5, 1), (130, 1024)]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("bits", ALL_BITS)
+def test_what_is_worked_on_in_pieces_is_the_same_to_the_bit(shape, bits):
+    random = torch.Generator().manual_seed(bits)
+    weights = torch.randn(shape, generator=random) * torch.rand(shape[0], generator=random).view(
+        -1, *[1] * (len(shape) - 1)
+    )
+    weights[0] = 0.0
+    for share in (1.0, 0.3, 0.001):
+        mask = torch.rand(shape, generator=random) < share
+        assert same(quantise(weights, mask, bits), in_full_passes(weights, mask, bits))
+
+
+@given(weights_of_a_layer, st.sampled_from(ALL_BITS), st.integers(0, 2**31))
+def test_small_layers_are_the_same_to_the_bit(weights, bits, seed):
+    mask = torch.rand(weights.shape, generator=torch.Generator().manual_seed(seed)) < 0.7
+    assert same(quantise(weights, mask, bits), in_full_passes(weights, mask, bits))
+
+
+@pytest.mark.parametrize("best_at", ALL_BITS)
+def test_nested_codes_are_the_same_to_the_bit(best_at):
+    weights = torch.randn(70, 1000, generator=torch.Generator().manual_seed(best_at))
+    _, step = in_full_passes(weights, everything(weights), best_at)
+    fine = (step / 2 ** (8 - best_at))[:, None]
+    codes = (weights / fine + 255 / 2).round().clamp(0, 255).to(torch.uint8)
+    assert same(nested_codes(weights, 8, best_at), (codes, step))

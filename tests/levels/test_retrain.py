@@ -6,7 +6,7 @@ from itertools import islice
 import pytest
 import torch
 
-from insitu_widgets import load_data
+from insitu_widgets import Recipe, derive, load_data
 from insitu_widgets.air.codebooks import body_of, damaged, with_codes
 from insitu_widgets.levels.quantised import Quantised, quantise_network
 from insitu_widgets.levels.retrain import Hardening, retrain
@@ -66,6 +66,19 @@ def test_clipping_holds(tiny):
             own = dict(tiny.named_parameters())[name.replace("head.", "heads.1.")]
             limit = 0.5 * own.flatten(1).square().mean(1).sqrt()
             assert (weight.flatten(1).abs() <= limit[:, None] * (1 + 1e-6)).all()
+
+
+def test_as_a_root_it_is_cut_like_any_other(tiny):
+    images = load_data("digits", "train", limit=60)
+    labelled = type(images)(images.images, images.labels % 3, ("a", "b", "c"))
+    step = last(retrain(tiny, labelled, Hardening(bits=4, steps=2, batch=20)))
+    root = step.as_root(tiny)
+    assert (root.name, root.num_exits) == ("tiny", 2)
+    assert not any(tensor.requires_grad for tensor in root.parameters())
+    whole = derive(root, Recipe("tiny"))
+    assert torch.equal(whole(images.images), step.network.eval()(images.images))
+    codes = {layer.name: layer.values for layer in derive(root, Recipe("tiny", bits=4)).layers}
+    assert all(torch.equal(codes[n], la.codes) for n, la in step.quantised(tiny).layers.items())
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,20 @@ from insitu_widgets.data import ImageSet, load_data
 from insitu_widgets.levels.confidence import confidence
 from insitu_widgets.levels.derive import derive
 from insitu_widgets.levels.recipe import Recipe
-from insitu_widgets.network.contexts import CONTEXTS, Offer, moved, offers
+from insitu_widgets.network.contexts import CONTEXTS, Offer, halves, moved, offers
 from insitu_widgets.network.device import Device
 from insitu_widgets.network.device_log import Answer, Log, Swap
-from insitu_widgets.network.drift import LEAST_FRAMES, Trigger, Watch, alarms, calibrate, delays
+from insitu_widgets.network.drift import (
+    LEAST_FRAMES,
+    TOLERANCES,
+    TOLERATED,
+    Trigger,
+    Watch,
+    alarms,
+    calibrate,
+    delays,
+    lateness,
+)
 
 SURE = np.random.default_rng(0).normal(0.9, 0.05, 400)
 UNSURE = SURE - 0.3
@@ -38,7 +48,7 @@ def test_the_sum_is_that_of_page_and_hinkley():
     trigger = Trigger(threshold)
     for count, value in enumerate([before] * n + [after] * 20, 1):
         mean += (value - mean) / count
-        total = (1 - 1e-4) * total + mean - value - 0.05
+        total = (1 - 1e-4) * total + mean - value - TOLERATED
         least = min(least, total)
         expected = count >= LEAST_FRAMES and total - least > threshold
         assert trigger.update(value) == expected
@@ -81,6 +91,28 @@ def test_every_root_is_less_sure_where_it_was_not_trained(roots, digits, name, c
             for place in (CONTEXTS[0], context)
         )
     assert after < before - 0.05
+
+
+def test_what_chooses_and_what_reports_are_all_images_and_none_twice(digits):
+    chooses, reports = halves(digits)
+    assert len(chooses) + len(reports) == len(digits)
+    assert torch.equal(chooses.images[3], digits.images[6])
+    assert torch.equal(reports.labels[3], digits.labels[7])
+
+
+def test_lateness_is_the_mean_delay_after_calibration():
+    threshold = calibrate(SURE, 500, random(0), 0.1)
+    assert TOLERATED in TOLERANCES
+    streams = random(0)
+    assert calibrate(SURE, 500, streams, 0.1) == threshold
+    found = [delays(SURE, each, threshold, streams, tolerated=0.1) for each in (UNSURE, SURE)]
+    assert lateness(SURE, (UNSURE, SURE), 500, 0.1) == np.mean([each.mean for each in found])
+    assert found[0].mean < 30 < found[1].mean
+
+
+def test_a_missed_change_counts_as_long_as_was_waited():
+    found = delays(SURE, SURE, 1e6, random(), streams=5, most=40)
+    assert (found.missed, found.mean) == (5, 40.0)
 
 
 @dataclass
@@ -185,6 +217,7 @@ def test_a_change_is_met_while_the_stream_runs(roots, digits):
     [
         (lambda: Trigger(0.0), "threshold must be a number"),
         (lambda: Trigger(float("nan")), "threshold must be a number"),
+        (lambda: Trigger(1.0, -0.1), "tolerated must be a number"),
         (lambda: calibrate(SURE, 5, random()), "apart must be a whole number from 100"),
         (lambda: calibrate(SURE[:1], 500, random()), "confidences must be a whole number from 2"),
         (lambda: delays(SURE, SURE, 1.0, random(), streams=0), "streams must be a whole number"),

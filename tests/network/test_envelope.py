@@ -5,13 +5,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from insitu_widgets import Recipe, derive, pack
+from insitu_widgets import Recipe, derive, load_data, pack
+from insitu_widgets.levels.retrain import Hardening
 from insitu_widgets.network.envelope import (
     FAMILIES,
     Candidate,
     Channel,
     best,
     halves,
+    hardened,
     measure,
     mixed_candidates,
     recipes,
@@ -107,3 +109,20 @@ def test_mixed_precision_at_an_exit_takes_what_it_may(roots, few):
     four = pack(derive(root, Recipe("vgg-digits", 3, bits=4))).num_bits
     assert found[-1].num_bits == pytest.approx(four, rel=0.1)
     assert torch.tensor([c.right for c in found]).max() <= 20
+
+
+def test_a_trained_root_bears_errors_better_at_the_same_bits(roots, digits):
+    root, recipe = roots["vgg-digits"], Recipe("vgg-digits", 3, 1.0, 4)
+    before = {name: tensor.clone() for name, tensor in root.state_dict().items()}
+    plan = Hardening(4, 25, 1e-2, 1.5)
+    *_, last = hardened(root, 3, load_data("digits", "train"), plan)
+    trained, noisy = last.as_root(root), Channel(1e-2, seeds=(0, 1))
+    bare, safe = (measure(each, recipe, digits, noisy) for each in (root, trained))
+    assert safe.num_bits == bare.num_bits
+    assert sum(safe.right) > sum(bare.right) + 0.05 * len(digits)
+    assert all(torch.equal(before[name], tensor) for name, tensor in root.state_dict().items())
+
+
+def test_an_exit_that_is_not_there_is_named(roots, few):
+    with pytest.raises(ValueError, match="exit must be a whole number from 1"):
+        next(hardened(roots["vgg-digits"], 9, few, Hardening()))

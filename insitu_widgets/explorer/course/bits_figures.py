@@ -36,6 +36,8 @@ _STYLES = (
     (ORANGE, "diamond", "dashdot"),
     (PURPLE, "triangle-up", "longdash"),
     (SKY, "cross", "longdashdot"),
+    (GREY, "star", "4px,4px"),
+    (BLUE, "triangle-down", "8px,3px,2px,3px,2px,3px"),
 )
 _PATTERNS = ((BLUE, ""), (ORANGE, "/"), (GREEN, "x"), (PURPLE, "\\"))
 

@@ -9,7 +9,7 @@ from itertools import accumulate
 from statistics import median
 
 from insitu_widgets.air.channel import Link
-from insitu_widgets.air.increment import NotNestedError
+from insitu_widgets.air.increment import NotNestedError, order_bits
 from insitu_widgets.air.payload import Packet, pack, unpack
 from insitu_widgets.estimate import Estimate
 from insitu_widgets.explorer.course import bits_figures, bits_live, parameter_figures
@@ -17,7 +17,7 @@ from insitu_widgets.explorer.course import parameter_live as live
 from insitu_widgets.explorer.panels import Chart, Panel, Picture, choice, slider
 from insitu_widgets.levels.derive import SubModel, derive
 from insitu_widgets.levels.pruning import Healing, heal
-from insitu_widgets.levels.recipe import Recipe
+from insitu_widgets.levels.recipe import WIDEST_CODE, Recipe
 from insitu_widgets.network.store import Apart, Nested
 from insitu_widgets.units import percent, quantity
 
@@ -57,9 +57,10 @@ def _increments(root: str, ladder: str, rate_bps: float, fate: str) -> Iterator[
     over = sum(parts) / whole[-1] - 1
     slowest = max(sent.making_s)
     words = (
-        f"{len(parts)} packets take {quantity(sum(parts), 'B')} together, {percent(over)} more "
-        f"than the last sub-model at once; each whole anew would take {quantity(sum(whole), 'B')}. "
-        f"Cut and packed in {quantity(slowest, 's')} of processor time at most."
+        f"{len(parts)} packets take {quantity(sum(parts), 'B')} together, {percent(abs(over))} "
+        f"{'more' if over > 0 else 'less'} than the last sub-model at once; each whole anew would "
+        f"take {quantity(sum(whole), 'B')}. {_order(sent, whole[-1])}Cut and packed in "
+        f"{quantity(slowest, 's')} of processor time at most."
     )
     spec = parameter_figures.stacked_bytes(
         {"base, then increments": parts, "one direct download": [whole[-1]], "each anew": whole}
@@ -87,6 +88,22 @@ def _increments(root: str, ladder: str, rate_bps: float, fate: str) -> Iterator[
     spec = _while_arriving(lines)
     charts["accuracy"] = Chart("Accuracy while the packets arrive", said, spec)
     yield Picture(charts, f"<p>{words}</p><p>{said}</p>")
+
+
+def _order(sent: live.Ladder, direct: float) -> str:
+    """What it takes to tell which weights come when, if they come in more than one step."""
+    least = order_bits(sent.submodels) / 8
+    if not least:
+        return ""
+    small = ""
+    if sent.submodels[-1].recipe.bits <= WIDEST_CODE:
+        small = (
+            "; but late weights are small, and where four in a row are, a bit of each stays away"
+        )
+    return (
+        f"To tell which weights come when takes log₂(n! ÷ ∏ nₜ!) bits a layer at least, together "
+        f"{quantity(least, 'B')} or {percent(least / direct)} of the direct packet{small}. "
+    )
 
 
 def _while_arriving(lines: dict[str, list[tuple[float, Estimate]]]) -> bits_figures.Spec:

@@ -20,7 +20,7 @@ from insitu_widgets.explorer.panels import Chart, Panel, Picture, choice, number
 from insitu_widgets.levels.confidence import confidence
 from insitu_widgets.levels.derive import derive
 from insitu_widgets.levels.recipe import Recipe
-from insitu_widgets.network.contexts import CONTEXTS, moved, offers
+from insitu_widgets.network.contexts import CONTEXTS, halves, moved, offers
 from insitu_widgets.network.device import Device
 from insitu_widgets.network.device_log import Log
 from insitu_widgets.roots import load_root
@@ -41,8 +41,9 @@ def trigger_panel(runner: Runner = None) -> Panel:
     """Confidence falls in a new context, and the model that fits is downloaded."""
     return Panel(
         "The trigger: when does a model no longer fit?",
-        "Measured: confidences, false alarms and delays on images that neither training nor "
-        "calibration has seen. The last chart is live: frames, alarm, download and swap are real.",
+        "Measured: confidences, false alarms and delays on images that neither training, nor "
+        "calibration, nor the choice of the test's tolerance has seen. The last chart is live: "
+        "frames, alarm, download and swap are real.",
         {
             "name": choice("Root model", DIGITS),
             "context": choice("The images become", CONTEXTS[1:]),
@@ -67,9 +68,9 @@ def _trigger(
 ) -> Iterator[Picture]:
     torch.set_num_threads(1)
     root, recipe = load_root(name), Recipe(name, bits=8)
-    images = load_data("digits")
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
-    own, test = (images.take(part) for part in order.tensor_split(2))
+    own, test = halves(load_data("digits"))
+    order = torch.randperm(len(test), generator=torch.Generator().manual_seed(seed))
+    test = test.take(order)
     model = derive(root, recipe)
     sure = {place: _sure(model, moved(test, place, seed)) for place in CONTEXTS}
     yield Picture({"sure": _sureness(sure)}, "<p>Calibrating the trigger …</p>", 0.05)

@@ -14,7 +14,7 @@ from tests.explorer.course.test_bits_panels import check, move
 
 CACHES = (
     *(parameter_live.pruned_accuracy, parameter_live.packed, parameter_live.scores),
-    *(together_panels._candidate, together_panels._mixed),
+    *(together_panels._candidate, together_panels._mixed, together_panels._trained),
 )
 
 
@@ -106,5 +106,28 @@ def test_protection():
     check(panel, {"errors"})
     lines = [line["name"] for line in panel.charts.charts["errors"]["spec"]["data"]]
     assert "all-in-one codes, first 1 protected" in lines
-    move(panel, {"errors"}, protected=2, ber=1e-3, code_rate=0.75)
+    assert lines[-2:] == ["codes, trained", "codes, trained, first 1 protected"]
+    move(panel, {"errors"}, protected=2, ber=1e-3, code_rate=0.75, steps=5)
     assert "10⁻³" in panel.words.value
+
+
+def test_protection_tells_how_far_it_is_and_trains_once(monkeypatch):
+    trained = []
+    real = envelope.hardened
+
+    def counted(root, exit_, images, plan):
+        trained.append(exit_)
+        return real(root, exit_, images, plan)
+
+    monkeypatch.setattr(envelope, "hardened", counted)
+    for rate in (0.5, 0.75):
+        pictures = list(
+            together_panels._protection(
+                "vgg-digits", ber=1e-2, protected=1, code_rate=rate, steps=5
+            )
+        )
+        shares = [picture.progress for picture in pictures]
+        assert shares == sorted(shares)
+        assert shares[-1] == pytest.approx(1.0)
+        assert len(pictures[-1].charts["errors"].spec["data"]) == 8
+    assert trained == [3, 6]
