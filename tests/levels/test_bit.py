@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from insitu_widgets.levels import bit
 from insitu_widgets.levels.bit import GAUSSIAN_STEP, nested_codes, quantise, reconstruct
 from insitu_widgets.levels.derive import weights_and_rest
 from insitu_widgets.levels.parameter import magnitude_masks
@@ -205,7 +206,8 @@ SHAPES = [(64, 576), (3, 40_000), (1, 70_000), (200, 9), (31, 33, 3, 3), (5, 1),
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("bits", ALL_BITS)
-def test_what_is_worked_on_in_pieces_is_the_same_to_the_bit(shape, bits):
+def test_what_is_worked_on_in_pieces_is_the_same_to_the_bit(monkeypatch, shape, bits):
+    monkeypatch.setattr(bit, "_AT_ONCE", 4096)
     random = torch.Generator().manual_seed(bits)
     weights = torch.randn(shape, generator=random) * torch.rand(shape[0], generator=random).view(
         -1, *[1] * (len(shape) - 1)
@@ -223,7 +225,8 @@ def test_small_layers_are_the_same_to_the_bit(weights, bits, seed):
 
 
 @pytest.mark.parametrize("best_at", ALL_BITS)
-def test_nested_codes_are_the_same_to_the_bit(best_at):
+def test_nested_codes_are_the_same_to_the_bit(monkeypatch, best_at):
+    monkeypatch.setattr(bit, "_AT_ONCE", 4096)
     weights = torch.randn(70, 1000, generator=torch.Generator().manual_seed(best_at))
     _, step = in_full_passes(weights, everything(weights), best_at)
     fine = (step / 2 ** (8 - best_at))[:, None]
