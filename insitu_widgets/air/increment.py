@@ -74,7 +74,7 @@ def increment(base: SubModel, target: SubModel) -> Packet:
     if base.recipe.root != target.recipe.root:
         _refuse(base, target, "both must be of one root")
     if base.recipe.mixed or target.recipe.mixed:
-        _refuse(base, target, "an increment has one width for all layers, mixed recipes have not")
+        _refuse(base, target, "an increment has one width for all layers, a mixed recipe has not")
     held = {layer.name: layer for layer in base.layers}
     parts = []
     for layer in target.layers:

@@ -153,11 +153,12 @@ class Explorer(HasTraits):
     def by_hand(self, **cut: Any) -> None:
         """Choose exit, keep or bits by hand, starting from what is chosen now.
 
-        Bits chosen by hand are those of all layers: the recipe is no longer mixed.
+        What is changed by hand is cut from the root itself, with one width for all layers, even
+        where the choice so far was mixed or of the all-in-one root.
         """
         current = self.decision.recipe or Recipe(self.situation.root)
-        if "bits" in cut:
-            current = replace(current, mixed=False)
+        if cut:
+            current = replace(current, root=self.situation.root, mixed=False)
         if cut.get("exit") == self.situation.card.num_exits:
             cut["exit"] = None  # one sub-model has one key
         self.change(recipe=replace(current, **cut))

@@ -23,6 +23,7 @@ from insitu_widgets.data import ImageSet, count_of, load_data
 from insitu_widgets.errors import of_type, one_of
 from insitu_widgets.estimate import Estimate
 from insitu_widgets.evaluate import accuracies, accuracy
+from insitu_widgets.levels.allocation import shipped_sensitivity
 from insitu_widgets.levels.depth import Joined, share_a_trunk
 from insitu_widgets.levels.derive import derive
 from insitu_widgets.levels.recipe import WIDEST_CODE, Recipe
@@ -182,6 +183,15 @@ def _wanted(recipes: Iterable[Recipe], root: Root | None) -> list[Recipe]:
         of_type("root", root, Root, "Wrap your network: Root.wrap(...), or leave it out.")
         for recipe in wanted:
             one_of("recipe.root, as root is given,", recipe.root, (root.name,))
+            if recipe.mixed:
+                msg = (
+                    f"recipes of your own root must have one width for all layers; got {recipe}. "
+                    f"Give mixed=False, or measure it yourself: derive(root, recipe, "
+                    f"sensitivity=…), pack, accuracy."
+                )
+                raise ValueError(msg)
+    for name in {recipe.root for recipe in wanted if recipe.mixed}:
+        shipped_sensitivity(name)  # now, not when the first of them comes up
     return list(dict.fromkeys(wanted))
 
 
