@@ -183,7 +183,7 @@ def derive(
     sensitivity
         For a mixed recipe: what quantising each layer costs, at the recipe's exit, as
         :func:`insitu_widgets.levels.mixed.sensitivity` measures it. ``None`` takes what is shipped
-        with the root; a root of your own has nothing shipped.
+        for the root of that name; for a root of your own nothing is.
 
     Raises
     ------
@@ -212,7 +212,8 @@ def derive(
     widths = None
     if recipe.mixed:
         if sensitivity is None:
-            sensitivity = shipped_sensitivity(root.name)[recipe.exit or root.num_exits]
+            exits = shipped_sensitivity(root.name)
+            sensitivity = exits.get(recipe.exit or root.num_exits, ())
         kept = {name: int(mask.sum()) for name, mask in masks.items()}
         widths = widths_under(sensitivity, kept, recipe.bits)
     return sent(architecture, recipe, masks, shared_grid=root.is_nested, widths=widths)

@@ -94,8 +94,9 @@ class Recipe:
         object.__setattr__(self, "keep", float(self.keep))
 
     def _check_mixed(self) -> None:
-        if not isinstance(self.mixed, bool):
-            msg = f"mixed must be True or False; got {self.mixed!r}. Give one of them."
+        mixed: object = self.mixed
+        if not isinstance(mixed, bool):
+            msg = f"mixed must be True or False; got {mixed!r}. Give one of them."
             raise ValueError(msg)  # noqa: TRY004  (every bad field of a recipe is a ValueError)
         if self.mixed and self.bits not in MIXED_BITS:
             msg = (
