@@ -448,7 +448,7 @@ def test_a_forged_range_beyond_half_precision_has_a_sentence(tiny, end, guard):
 
 def test_a_header_that_ends_before_its_widths_has_a_sentence(packets):
     packet, tiny = packets[5]
-    records = FIRST_FIELD + 23 + len("tiny") + 10 * 3
+    records = FIRST_FIELD + 23 + len("tiny") + 10 * 4
     short = Packet(signed(packet.header[:records]), packet.body)
     with pytest.raises(PayloadError, match="the widths of its layers are longer than the header"):
         unpack(short, root=tiny)
