@@ -294,19 +294,19 @@ def test_a_recipe_of_the_all_in_one_root_is_one_of_the_roots():
 def test_mixed_and_all_in_one_sub_models_are_chosen_where_they_are_better(better):
     """Of the same size and more accurate, or as accurate and smaller."""
     plain = Measurement(
-        Recipe("vgg-digits", 3, bits=3), 0.0, "none", 8000, 900, 0.8, 0.7, 0.9, 797, 1
+        Recipe("vgg-digits", 3, bits=3), 0.0, "none", 80_000, 900, 0.8, 0.7, 0.9, 797, 1
     )
     situation = Situation(root="vgg-digits", bit_error_rate=0.0)
     for other in (
         replace(plain, recipe=better, accuracy=0.9),
-        replace(plain, recipe=better, num_bits=7999),
+        replace(plain, recipe=better, num_bits=79_999),
     ):
         decision = choose(situation, Catalogue([plain, other]))
         assert decision.recipe == better
         assert decision.expected == other
         assert decision.feasible == {plain.recipe, better}
         assert "fits" in decision.reasons[plain.recipe]
-        scarce = replace(situation, memory_bytes=1e3 - 1 / 16)
+        scarce = replace(situation, memory_bytes=1e4 - 1 / 16)
         assert (choose(scarce, Catalogue([plain, other])).recipe == better) == (
             other.num_bits < plain.num_bits
         )
