@@ -137,7 +137,7 @@ def test_mixed_precision_is_for_hardware_of_every_width():
     mixed = replace(row, recipe=Recipe("vgg-digits", bits=4, mixed=True), num_bits=80)
     known = Catalogue([row, mixed])
     few, every = (
-        but(hardware={"bits": bits}, memory_bytes=1e8, needs={"latency_s": 10.0})
+        but(hardware={"bits": bits}, memory_bytes=1e8, link={"bandwidth_hz": 1e8})
         for bits in ([4], [1, 2, 3, 4, 5, 6, 7, 8])
     )
     replies = list(dsi.answers([few, every], lambda _: known))
