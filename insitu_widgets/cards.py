@@ -83,8 +83,8 @@ def read_card(name: str) -> Card | None:
 ROOTS: Mapping[str, Card] = MappingProxyType(
     {name: card for name in NAMES if (card := read_card(name)) is not None}
 )
-#: The shipped all-in-one roots. They are not offered beside the others: the same architectures, and
-#: no catalogue of their own.
+#: The shipped all-in-one roots. They are not offered beside the others, whose architectures they
+#: have: their sub-models are candidates wherever the other root's are (:func:`family_of`).
 NESTED_ROOTS: Mapping[str, Card] = MappingProxyType(
     {
         name + NESTED_SUFFIX: card
@@ -92,3 +92,14 @@ NESTED_ROOTS: Mapping[str, Card] = MappingProxyType(
         if (card := read_card(name + NESTED_SUFFIX)) is not None
     }
 )
+
+
+def card_of(name: str) -> Card | None:
+    """The card of a shipped root, all-in-one roots too; ``None`` for a user's own."""
+    return ROOTS.get(name) or NESTED_ROOTS.get(name)
+
+
+def family_of(name: str) -> tuple[str, ...]:
+    """A root and, where it is shipped, its all-in-one root: they answer to the same images."""
+    nested = name + NESTED_SUFFIX
+    return (name, nested) if nested in NESTED_ROOTS else (name,)

@@ -6,6 +6,8 @@ from hypothesis import settings
 from torch import nn
 
 from insitu_widgets import ROOTS, ImageSet, Root, load_data, load_root
+from insitu_widgets.levels.allocation import WIDTHS, LayerLoss
+from insitu_widgets.levels.quantised import tensors_of
 from insitu_widgets.roots import ARCHITECTURES
 
 # The same examples on every run, however busy the machine: a red test is a change, not luck.
@@ -17,6 +19,14 @@ torch.set_num_threads(1)
 #: The roots of the embedded digits: small, always shipped, and their images are always there.
 DIGITS_ROOTS = [name for name, card in ROOTS.items() if card.data == "digits"]
 PHOTO_ROOTS = [name for name in ARCHITECTURES if name.endswith("-cifar100")]
+
+
+def losses_of(root, exit_=None):
+    """A sensitivity to cut mixed recipes by: each layer twice as sensitive as the one before."""
+    return [
+        LayerLoss(name, weight.numel(), tuple(2.0**place * 4.0**-width for width in WIDTHS))
+        for place, (name, weight) in enumerate(tensors_of(root, exit_)[0].items())
+    ]
 
 
 @pytest.fixture(scope="session")

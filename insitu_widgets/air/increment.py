@@ -89,10 +89,12 @@ def increment(base: SubModel, target: SubModel) -> Packet:
     ------
     NotNestedError
         If the base is not embedded in the target: another root, an earlier exit, weights that the
-        target lacks, or weights of another value.
+        target lacks, or weights of another value; or if one of them is mixed.
     """
     if base.recipe.root != target.recipe.root:
         _refuse(base, target, "both must be of one root")
+    if base.recipe.mixed or target.recipe.mixed:
+        _refuse(base, target, "an increment has one width for all layers, a mixed recipe has not")
     held = {layer.name: layer for layer in base.layers}
     parts = []
     for layer in target.layers:

@@ -6,16 +6,17 @@ exposed to bit errors. Everything is little-endian; format version 1::
 
     header
       envelope with magic "ISMD": see :mod:`insitu_widgets.air.envelope`
-      exit u16 (0: last) | bits u8 | keep f64 | layers u16 | scales u32
+      exit u16 (0: last) | bits u8 (128 more: mixed) | keep f64 | layers u16 | scales u32
       CRC-32 of the architecture (names and shapes) u32 | root's name: u16 length, UTF-8
       one record a layer: mask's way u8, its parameter u8, weights kept u32, mask's bytes u32
                           [16 and 32 bit only: smallest and largest value, f32 each]
+      widths of the layers, less 1, 3 bits each, padded to a byte [mixed only]
       masks, one after the other
       scales, f32, one an output channel [8 bits and fewer only]
       norms, biases, embeddings and running statistics, f32
     body
-      the kept weights of each layer: k-bit codes (most significant bit first, padded to a byte),
-      IEEE 754 half or single precision
+      the kept weights of each layer: k-bit codes (most significant bit first, padded to a byte; if
+      mixed, k is the layer's width), IEEE 754 half or single precision
 
 The norms and biases are one or two per cent of a root and ride with the topology. Were they in the
 body, one flipped exponent in a running variance would ruin a model that is otherwise immune.
@@ -55,6 +56,10 @@ _FLOATS: dict[int, np.dtype[np.float16 | np.float32]] = {
     16: np.dtype("<f2"),
     32: np.dtype("<f4"),
 }
+#: What the header's bits have more of where the recipe is mixed; an older receiver refuses that.
+_MIXED = 128
+#: Bits that say a layer's width.
+_WIDTH_BITS = 3
 _LARGEST_HALF = float(np.finfo(np.float16).max)
 
 
@@ -76,6 +81,8 @@ class Packet:
 
     def breakdown(self) -> dict[str, int]:
         """Bits by purpose; they add up to :attr:`num_bits`.
+
+        The widths of a mixed recipe's layers are topology.
 
         Raises
         ------
@@ -127,6 +134,7 @@ class _Record:
     mask_bytes: int
     low: float
     high: float
+    bits: int
 
 
 def pack(submodel: SubModel, base: SubModel | None = None) -> Packet:
@@ -169,16 +177,20 @@ def pack(submodel: SubModel, base: SubModel | None = None) -> Packet:
         masks.append(mask)
     rest = [tensor.detach().numpy().astype("<f4").tobytes() for tensor in submodel.rest.values()]
     name = recipe.root.encode()
+    widths = b""
+    if recipe.mixed:
+        less_one = np.array([layer.bits - 1 for layer in submodel.layers], np.uint8)
+        widths = coding.pack_codes(less_one, _WIDTH_BITS)
     topology = _TOPOLOGY.pack(
         recipe.exit or 0,
-        recipe.bits,
+        recipe.bits + _MIXED * recipe.mixed,
         recipe.keep,
         len(records),
         sum(len(part) for part in scales) // 4,
         _signature({layer.name: layer.mask for layer in submodel.layers}, submodel.rest),
         len(name),
     )
-    content = b"".join([topology, name, *records, *masks, *scales, *rest])
+    content = b"".join([topology, name, *records, widths, *masks, *scales, *rest])
     whole_body = b"".join(body)
     return Packet(envelope.seal(MAGIC, VERSION, content, whole_body), whole_body)
 
@@ -240,10 +252,10 @@ def unpack(
     for (name, shape_of), record in zip(weights.items(), reader.records, strict=True):
         mask = reader.mask(mask_at, record, shape_of)
         mask_at += record.mask_bytes
-        raw = packet.body[body_at : body_at + _body_size(record.kept, reader.recipe.bits)]
+        raw = packet.body[body_at : body_at + _body_size(record.kept, record.bits)]
         body_at += len(raw)
         scales = None
-        values = to_values(raw, record.kept, reader.recipe.bits)
+        values = to_values(raw, record.kept, record.bits)
         if reader.recipe.bits <= WIDEST_CODE:
             scales = reader.floats(scale_at, shape_of.shape[0])
             scale_at += 4 * shape_of.shape[0]
@@ -251,7 +263,7 @@ def unpack(
             beyond, missing = guard_values(values, record.low, record.high, guard)
             out_of_range += beyond
             not_a_number += missing
-        layers.append(Layer(name, mask, values, scales, reader.recipe.bits))
+        layers.append(Layer(name, mask, values, scales, record.bits))
     arrived = reader.rest(rest)
     submodel = SubModel(reader.recipe, tuple(layers), arrived, architecture)
     return submodel, Report(guard, reader.intact, out_of_range, not_a_number)
@@ -335,7 +347,7 @@ class _Reader:
         except (struct.error, UnicodeDecodeError, ValueError) as error:
             msg = f"header: its fields do not make a packet ({error}). Ask for it again."
             raise PayloadError(msg) from error
-        expected = sum(_body_size(record.kept, self.recipe.bits) for record in self.records)
+        expected = sum(_body_size(record.kept, record.bits) for record in self.records)
         if len(packet.body) != expected:
             msg = (
                 f"body: the layers need {expected} bytes, the packet announces "
@@ -351,7 +363,8 @@ class _Reader:
         at += _TOPOLOGY.size
         name = self._header[at : at + length].decode()
         at += length
-        self.recipe = Recipe(name, exit=exit_ or None, keep=keep, bits=bits)
+        mixed, bits = divmod(bits, _MIXED)
+        self.recipe = Recipe(name, exit=exit_ or None, keep=keep, bits=bits, mixed=bool(mixed))
         self.records: list[_Record] = []
         for _ in range(count):
             way, parameter, kept, size = _MASK.unpack_from(self._header, at)
@@ -363,7 +376,9 @@ class _Reader:
                 if bits == 16 and max(abs(low), abs(high)) > _LARGEST_HALF:
                     msg = "a layer's range is beyond half precision"
                     raise ValueError(msg)
-            self.records.append(_Record(way, parameter, kept, size, low, high))
+            self.records.append(_Record(way, parameter, kept, size, low, high, bits))
+        if mixed:
+            at = self._read_widths(at)
         self.masks_at = at
         self.masks_bytes = sum(record.mask_bytes for record in self.records)
         self.scales_at = at + self.masks_bytes
@@ -373,6 +388,19 @@ class _Reader:
         if self.rest_bytes < 0:
             msg = "its masks and scales are longer than the header itself"
             raise ValueError(msg)
+
+    def _read_widths(self, at: int) -> int:
+        """Give each record its width; returns where the masks begin."""
+        end = at + coding.packed_size(len(self.records), _WIDTH_BITS)
+        if end > len(self._header):
+            msg = "the widths of its layers are longer than the header itself"
+            raise ValueError(msg)
+        less_one = coding.unpack_codes(self._header[at:end], len(self.records), _WIDTH_BITS)
+        self.records = [
+            replace(record, bits=width + 1)
+            for record, width in zip(self.records, less_one.tolist(), strict=True)
+        ]
+        return end
 
     def mask(self, at: int, record: _Record, like: Tensor) -> Tensor:
         """One layer's mask, in its shape."""

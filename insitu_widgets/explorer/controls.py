@@ -255,12 +255,15 @@ class Controls:
             self._explorer.situation = replace(PRESETS[name], root=start.root, own=start.own)
 
     def _take_root(self, name: str) -> None:
-        """Another root; a recipe chosen by hand goes along, as far as the new root has exits."""
+        """Another root; a recipe chosen by hand goes along, as far as the new root has exits.
+
+        It is then of the root itself, with one width for all layers: what the controls offer.
+        """
         old, own = self._explorer.situation.recipe, self._explorer.own
         own = own if own and own.name == name else None
         last = (own or ROOTS[name]).num_exits
         exit_ = min((old and old.exit) or last, last)
-        recipe = old and replace(old, root=name, exit=None if exit_ == last else exit_)
+        recipe = old and replace(old, root=name, exit=None if exit_ == last else exit_, mixed=False)
         self._explorer.change(root=name, recipe=recipe, own=own)
 
     def _take_as_if(self, name: str) -> None:

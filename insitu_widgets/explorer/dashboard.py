@@ -166,7 +166,7 @@ class _Page:
         situation, decision = explorer.situation, explorer.decision
         # What was measured last stays in the figures, under their cue, until the new one is there.
         last = explorer.measured
-        shown = last is not None and decision.recipe and last.recipe.root == situation.root
+        shown = last is not None and decision.recipe and last.recipe.root in situation.roots
         estimate = explorer.estimate if shown else None
         delivery = explorer.delivery if shown else None
         texts = figures.describe(situation, decision, None if explorer.stale else estimate)

@@ -174,7 +174,7 @@ def dots(name: str, rows: Iterable[Measurement], marker: Spec) -> Spec:
         "name": name,
         "x": [row.num_bits / 8 for row in rows],
         "y": [round(100 * row.accuracy, 3) for row in rows],
-        "text": [str(row.recipe).partition(" · ")[2] for row in rows],
+        "text": [row.recipe.cut for row in rows],
         "marker": marker,
         "hovertemplate": "%{text}<br>%{x:.3s}B, %{y:.1f} %<extra>" + name + "</extra>",
     }

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from insitu_widgets import cifar100
-from insitu_widgets.cards import ROOTS, Card
+from insitu_widgets.cards import ROOTS, Card, card_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,13 +38,20 @@ CURVE_IMAGES = 1000
 
 def missing_images(root: str) -> str:
     """Why nothing can be measured live of a root on this machine, and the remedy; else empty."""
-    data = ROOTS[root].data
+    data = _data_of(root)
     if data == "digits" or cifar100.find() is not None:
         return ""
     return (
         f"The images of {data} are not on this machine, so nothing is measured here; what is "
         f"expected was measured before. To measure: {cifar100.FETCH} (170 MB, once)."
     )
+
+
+def _data_of(root: str) -> str:
+    """The image set of a shipped root, or of its all-in-one root."""
+    card = card_of(root)
+    assert card is not None
+    return card.data
 
 
 def measurable() -> list[str]:
@@ -197,7 +204,7 @@ class Laboratory:
 
         if self._own is not None and self._own_root(root):
             return self._own
-        name = ROOTS[root].data
+        name = _data_of(root)
         if name not in self._images:
             self._images[name] = load_data(name)
         return self._images[name]

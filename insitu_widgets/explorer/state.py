@@ -20,7 +20,14 @@ from insitu_widgets.explorer.live import Delivery, Laboratory, Point, Request, m
 from insitu_widgets.explorer.runner import Inline, Latest
 from insitu_widgets.levels.recipe import WIDEST_CODE, Recipe
 from insitu_widgets.network.catalogue import Catalogue, load_catalogue, shipped
-from insitu_widgets.network.situation import Decision, Situation, choose, not_known, to_query
+from insitu_widgets.network.situation import (
+    Decision,
+    Situation,
+    candidates,
+    choose,
+    not_known,
+    to_query,
+)
 
 if TYPE_CHECKING:
     from insitu_widgets.cards import Card
@@ -144,8 +151,14 @@ class Explorer(HasTraits):
         self.situation = replace(self.situation, **values)
 
     def by_hand(self, **cut: Any) -> None:
-        """Choose exit, keep or bits by hand, starting from what is chosen now."""
+        """Choose exit, keep or bits by hand, starting from what is chosen now.
+
+        What is changed by hand is cut from the root itself, with one width for all layers, even
+        where the choice so far was mixed or of the all-in-one root.
+        """
         current = self.decision.recipe or Recipe(self.situation.root)
+        if cut:
+            current = replace(current, root=self.situation.root, mixed=False)
         if cut.get("exit") == self.situation.card.num_exits:
             cut["exit"] = None  # one sub-model has one key
         self.change(recipe=replace(current, **cut))
@@ -159,7 +172,7 @@ class Explorer(HasTraits):
     @observe("situation")
     def _decide(self, _change: object) -> None:
         situation, catalogue = self.situation, self.catalogue
-        known = catalogue.at(situation.root, situation.bit_error_rate, situation.guard)
+        known = candidates(situation, catalogue)
         self.decision = choose(situation, catalogue) if known else not_known(situation)
         self._ask()
 

@@ -93,7 +93,7 @@ def _judged(explorer: Explorer, num_bits: int) -> str:
     if other is None or other.recipe == mine.recipe:
         return "it fits, and the network would send the same."
     return (
-        f"it fits. The network would send {escape(str(other.recipe).partition(' · ')[2])}: "
+        f"it fits. The network would send {escape(other.recipe.cut)}: "
         f"{quantity(other.num_bits / 8, 'B')}, expected to be "
         f"{100 * (other.accuracy - mine.accuracy):.1f} points better."
     )
@@ -108,7 +108,7 @@ def _binding(explorer: Explorer) -> str:
         return "; no limit binds, nothing measured is more accurate."
     gain = 100 * (row.accuracy - expected.accuracy)
     return (
-        f". The <b>{decision.binding}</b> binds: {escape(str(row.recipe).partition(' · ')[2])} is "
+        f". The <b>{decision.binding}</b> binds: {escape(row.recipe.cut)} is "
         f"expected to be {gain:.1f} points better but {escape(decision.reasons[row.recipe])}."
     )
 

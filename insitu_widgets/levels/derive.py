@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from insitu_widgets.errors import of_type
 from insitu_widgets.inference import for_inference
 from insitu_widgets.levels import bit, depth, parameter
+from insitu_widgets.levels.allocation import LayerLoss, shipped_sensitivity, widths_under
 from insitu_widgets.levels.recipe import WIDEST_CODE, Recipe
 from insitu_widgets.roots import Root, is_weight
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 #: The width whose steps are the grid of an all-in-one root.
 NESTED_AT = 4
@@ -158,12 +159,19 @@ def _same_layer(a: Layer, b: Layer) -> bool:
     )
 
 
-def derive(root: Root, recipe: Recipe, importance: Mapping[str, Tensor] | None = None) -> SubModel:
+def derive(
+    root: Root,
+    recipe: Recipe,
+    importance: Mapping[str, Tensor] | None = None,
+    sensitivity: Sequence[LayerLoss] | None = None,
+) -> SubModel:
     """Cut the sub-model that a recipe describes out of a root (paper, Fig. 1).
 
     The root is never changed; at full precision the sub-model shares its memory. An all-in-one
     root keeps groups of weights, and its sub-models share one grid a layer, whatever is kept: the
-    codes of a smaller one are codes, or the first bits of codes, of a larger one.
+    codes of a smaller one are codes, or the first bits of codes, of a larger one. A mixed recipe
+    gives each layer its own width, so that the weights that are kept take at most the recipe's bits
+    on average (section 2.3).
 
     Parameters
     ----------
@@ -172,13 +180,18 @@ def derive(root: Root, recipe: Recipe, importance: Mapping[str, Tensor] | None =
     importance
         Layer name -> scores of the layer's shape; the weights with the highest are kept. ``None``
         is the magnitude; :mod:`insitu_widgets.levels.parameter` has others.
+    sensitivity
+        For a mixed recipe: what quantising each layer costs, at the recipe's exit, as
+        :func:`insitu_widgets.levels.mixed.sensitivity` measures it. ``None`` takes what is shipped
+        for the root of that name; for a root of your own nothing is.
 
     Raises
     ------
     TypeError
         If it is given something else than a root and a recipe.
     ValueError
-        If the recipe is for another root, or asks for an exit that this one lacks.
+        If the recipe is for another root, or asks for an exit that this one lacks; or for a mixed
+        recipe if a layer's sensitivity is not known.
     """
     of_type("root", root, Root, "Load one with load_root(name), or wrap your own: Root.wrap(...).")
     of_type("recipe", recipe, Recipe, "Make one with Recipe(root, exit, keep, bits).")
@@ -196,7 +209,14 @@ def derive(root: Root, recipe: Recipe, importance: Mapping[str, Tensor] | None =
         masks = parameter.group_masks(weights, recipe.keep)
     else:
         masks = parameter.magnitude_masks(weights, recipe.keep)
-    return sent(architecture, recipe, masks, shared_grid=root.is_nested)
+    widths = None
+    if recipe.mixed:
+        if sensitivity is None:
+            exits = shipped_sensitivity(root.name)
+            sensitivity = exits.get(recipe.exit or root.num_exits, ())
+        kept = {name: int(mask.sum()) for name, mask in masks.items()}
+        widths = widths_under(sensitivity, kept, recipe.bits)
+    return sent(architecture, recipe, masks, shared_grid=root.is_nested, widths=widths)
 
 
 def sent(
@@ -205,6 +225,7 @@ def sent(
     masks: Mapping[str, Tensor],
     *,
     shared_grid: bool = False,
+    widths: Mapping[str, int] | None = None,
 ) -> SubModel:
     """The sub-model of a network that is already cut, and of which it is known what is kept.
 
@@ -218,10 +239,25 @@ def sent(
         Layer name -> bool mask of the layer's shape.
     shared_grid
         Whether the codes are an all-in-one root's.
+    widths
+        For a mixed recipe: layer name -> bits for each of its weights.
+
+    Raises
+    ------
+    ValueError
+        For a mixed recipe without widths.
     """
     weights, rest = weights_and_rest(architecture)
+    if widths is None:
+        if recipe.mixed:
+            msg = (
+                f"widths must give each layer of {recipe} its bits; got none. Cut it with "
+                f"derive(root, recipe), or choose one width for all: mixed=False."
+            )
+            raise ValueError(msg)
+        widths = dict.fromkeys(weights, recipe.bits)
     layers = tuple(
-        _send(name, w, masks[name], recipe.bits, shared_grid=shared_grid)
+        as_sent(name, w, masks[name], widths[name], shared_grid=shared_grid)
         for name, w in weights.items()
     )
     return SubModel(recipe, layers, rest, architecture)
@@ -237,7 +273,11 @@ def weights_and_rest(module: nn.Module) -> tuple[dict[str, Tensor], dict[str, Te
     return weights, rest
 
 
-def _send(name: str, weights: Tensor, mask: Tensor, bits: int, *, shared_grid: bool) -> Layer:
+def as_sent(name: str, weights: Tensor, mask: Tensor, bits: int, *, shared_grid: bool) -> Layer:
+    """One layer's weights of which ``mask`` are kept, as they are sent with ``bits`` bits each.
+
+    ``shared_grid`` tells whether the codes are an all-in-one root's.
+    """
     if bits <= WIDEST_CODE and shared_grid:
         codes, steps = bit.nested_codes(weights, WIDEST_CODE, NESTED_AT)
         steps = steps * 2.0 ** (NESTED_AT - bits)  # exact

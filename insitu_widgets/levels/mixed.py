@@ -1,75 +1,52 @@
 """Mixed precision: bits for each layer under a total budget (paper, section 2.3, its [11]).
 
+    python -m insitu_widgets.levels.mixed resnet-digits
+
 First a measurement, layer by layer: how far the network's answers move when this layer alone is
-quantised. Then arithmetic: the budget goes, step by step, to the layer where a bit buys most.
+quantised, as it would be sent. The command measures a shipped root at all its exits and writes what
+:func:`~insitu_widgets.levels.derive.derive` reads for a mixed recipe; it takes training images, so
+that no test image takes part in the choice of widths. Then arithmetic:
+:mod:`insitu_widgets.levels.allocation`.
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+import argparse
+import hashlib
+import json
+import platform
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from insitu_widgets.errors import in_range
+from insitu_widgets.cards import NESTED_ROOTS, ROOTS, card_of
+from insitu_widgets.data import load_data
+from insitu_widgets.levels.allocation import WIDTHS, Allocation, LayerLoss, allocate
+from insitu_widgets.levels.derive import as_sent
 from insitu_widgets.levels.quantised import rebuilt, tensors_of
-from insitu_widgets.levels.quantisers import PER_CHANNEL, QUANTISERS
+from insitu_widgets.roots import Root, load_root
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from insitu_widgets.roots import Root
+__all__ = [
+    "WIDTHS",
+    "Allocation",
+    "LayerLoss",
+    "allocate",
+    "answers",
+    "divergence",
+    "layer_loss",
+    "sensitivity",
+]
 
-#: Widths that a layer may get.
-WIDTHS = (1, 2, 3, 4, 5, 6, 7, 8)
-
-
-@dataclass(frozen=True)
-class LayerLoss:
-    """What quantising, or pruning, one layer alone costs.
-
-    Attributes
-    ----------
-    name : str
-        The layer.
-    weights : int
-        How many it has.
-    losses : tuple[float, …]
-        For 1, 2, … 8 bits, or for each share of its weights: mean Kullback-Leibler divergence of
-        the network's answers from the root's, in nat an image.
-    """
-
-    name: str
-    weights: int
-    losses: tuple[float, ...]
-
-    def __post_init__(self) -> None:
-        in_range(f"weights of {self.name}", self.weights, 1, 10**12)
-        in_range(f"number of losses of {self.name}", len(self.losses), 1, len(WIDTHS))
-        for loss in self.losses:
-            in_range(f"loss of {self.name}", loss, -1e-3, 1e9, "nat")
-
-
-@dataclass(frozen=True)
-class Allocation:
-    """Bits for each layer.
-
-    Attributes
-    ----------
-    bits : dict[str, int]
-        By layer.
-    num_bits : int
-        Bits of all codes.
-    expected_loss : float
-        Sum of the layers' losses, in nat an image: what it would be if layers did not interact.
-    """
-
-    bits: dict[str, int]
-    num_bits: int
-    expected_loss: float
+#: Training images that the command measures on, the last ones of the set: those (or some of those)
+#: that ``python -m insitu_widgets.train --holdout`` keeps for decisions.
+IMAGES = {"digits": 200, "cifar100": 1000}
 
 
 def answers(root: Root, images: Tensor, exit: int | None = None) -> Tensor:  # noqa: A002
@@ -86,86 +63,97 @@ def divergence(module: nn.Module, images: Tensor, expected: Tensor) -> float:
 
 
 def layer_loss(
-    root: Root, layer: str, images: Tensor, expected: Tensor, quantiser: str = PER_CHANNEL
+    root: Root,
+    layer: str,
+    images: Tensor,
+    expected: Tensor,
+    exit: int | None = None,  # noqa: A002
 ) -> LayerLoss:
     """Quantise one layer alone to each width and measure how far the answers move.
 
     Parameters
     ----------
     root, layer
-        The root, and a layer on the way to its last exit.
+        The root, and a layer on the way to the exit. Of an all-in-one root the grid is the one
+        that its sub-models share.
     images
         ``[N, C, H, W]``: images that nothing is reported on.
     expected
-        The root's :func:`answers` to them.
-    quantiser
-        One that takes every width.
+        The root's :func:`answers` to them at the exit.
+    exit
+        ``None``: the last.
     """
-    weight = tensors_of(root)[0][layer]
+    weight = tensors_of(root, exit)[0][layer]
+    whole = torch.ones_like(weight, dtype=torch.bool)
     losses = []
     for width in WIDTHS:
-        module = rebuilt(root, {layer: QUANTISERS[quantiser](weight, width).dense()})
+        sent = as_sent(layer, weight, whole, width, shared_grid=root.is_nested)
+        module = rebuilt(root, {layer: sent.dense()}, exit=exit)
         losses.append(divergence(module, images, expected))
     return LayerLoss(layer, weight.numel(), tuple(losses))
 
 
-def sensitivity(root: Root, images: Tensor, quantiser: str = PER_CHANNEL) -> Iterator[LayerLoss]:
-    """Measure every layer on the way to the last exit, one after the other."""
-    expected = answers(root, images)
-    for layer in tensors_of(root)[0]:
-        yield layer_loss(root, layer, images, expected, quantiser)
+def sensitivity(
+    root: Root,
+    images: Tensor,
+    exit: int | None = None,  # noqa: A002
+) -> Iterator[LayerLoss]:
+    """Measure every layer on the way to an exit (``None``: the last), one after the other."""
+    expected = answers(root, images, exit)
+    for layer in tensors_of(root, exit)[0]:
+        yield layer_loss(root, layer, images, expected, exit)
 
 
-def allocate(measured: Sequence[LayerLoss], budget_bits: int) -> Allocation:
-    """Give every layer its bits so that all codes together take at most ``budget_bits``.
-
-    Each layer's (bits, loss) points are reduced to their lower convex hull; from the smallest
-    widths, the hull's edges are taken by loss saved for each bit, steepest first, as long as they
-    fit (T. Shoham and A. Gersho, IEEE Trans. ASSP 36, 1988). On the hull this is optimal at the
-    budgets where an edge ends; between them, later edges of other layers fill what is left.
-
-    Raises
-    ------
-    ValueError
-        For a budget below one bit a weight: no packet is that small.
-    """
-    weights = {layer.name: layer.weights for layer in measured}
-    least = sum(weights.values())
-    if isinstance(budget_bits, bool) or not isinstance(budget_bits, int) or budget_bits < least:
-        msg = (
-            f"budget_bits must be a whole number of at least {least} bits, the smallest packet "
-            f"(1 bit for each of {least} weights); got {budget_bits!r}. Give more bits, or prune "
-            f"or cut at an earlier exit first."
-        )
-        raise ValueError(msg)
-    bits, losses = dict.fromkeys(weights, 1), {m.name: m.losses for m in measured}
-    edges = sorted(
-        (-slope, position, name, width)
-        for name, points in losses.items()
-        for position, (width, slope) in enumerate(_hull(points, weights[name]))
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m insitu_widgets.levels.mixed",
+        description="Measure how sensitive each layer of a shipped root is to its width, at every "
+        "exit: what mixed recipes share their bits by.",
     )
-    left, closed = budget_bits - least, set()
-    for _, _, name, width in edges:
-        cost = weights[name] * (width - bits[name])
-        if name in closed or cost > left:
-            closed.add(name)  # what lies beyond an edge that does not fit costs more
-            continue
-        bits[name], left = width, left - cost
-    expected = math.fsum(losses[name][width - 1] for name, width in bits.items())
-    return Allocation(bits, budget_bits - left, expected)
+    parser.add_argument(
+        "root", choices=[*ROOTS, *NESTED_ROOTS], help="which root to measure, all-in-one ones too"
+    )
+    parser.add_argument(
+        "--images", type=int, help="training images, the last ones (200 digits, 1,000 photographs)"
+    )
+    folder = Path(__file__).parents[1] / "catalogue"
+    parser.add_argument("--out", type=Path, default=folder, help="folder to write to (the shipped)")
+    return parser
 
 
-def _hull(losses: Sequence[float], weights: int) -> list[tuple[int, float]]:
-    """Edges of the lower hull: the width that each leads to, and the loss saved for each bit."""
-    edges, width = [], 1
-    while width < len(losses):
-        here = losses[width - 1]
-        slope, ahead = max(
-            ((here - losses[w - 1]) / (weights * (w - width)), w)
-            for w in range(width + 1, len(losses) + 1)
-        )
-        if slope <= 0:
-            break
-        edges.append((ahead, slope))
-        width = ahead
-    return edges
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line: measure the shipped sensitivity of one root."""
+    options = _parser().parse_args(arguments)
+    card = card_of(options.root)
+    assert card is not None
+    torch.set_num_threads(1)
+    root, images = load_root(options.root), load_data(card.data, "train").images
+    count = min(options.images or IMAGES[card.data], len(images))
+    lines = []
+    for exit_ in range(1, root.num_exits + 1):
+        layers = {
+            loss.name: {"weights": loss.weights, "losses": [float(f"{x:.4g}") for x in loss.losses]}
+            for loss in sensitivity(root, images[-count:], exit_)
+        }
+        lines.append(f'"{exit_}": {json.dumps(layers)}')
+        print(f"{options.root}: exit {exit_} of {root.num_exits}, {len(layers)} layers", flush=True)
+    weights = (Path(__file__).parents[1] / "weights" / f"{options.root}.safetensors").read_bytes()
+    about = {
+        "root": options.root,
+        "measured with": f"python -m insitu_widgets.levels.mixed {options.root}",
+        "measured on": f"{datetime.now(UTC):%Y-%m-%d}; torch {torch.__version__}, "
+        f"{platform.machine()}",
+        "weights": f"SHA-256 {hashlib.sha256(weights).hexdigest()}",
+        "images": count,
+        "data": f"the last {count} training images of {card.data}",
+        "losses": "for 1 to 8 bits, mean Kullback-Leibler divergence of the answers, nat an image",
+    }
+    path = options.out / f"{options.root}-sensitivity.json"
+    head = [f"{json.dumps(name)}: {json.dumps(value)}" for name, value in about.items()]
+    exits = ",\n".join(lines)
+    text = ",\n".join([*head, f'"exits": {{\n{exits}\n}}'])
+    path.write_text(f"{{\n{text}\n}}\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -121,7 +121,18 @@ def heal(
         Of order and warping.
     importance
         As in :func:`~insitu_widgets.levels.derive.derive`.
+
+    Raises
+    ------
+    ValueError
+        For a mixed recipe.
     """
+    if recipe.mixed:
+        msg = (
+            f"recipe must have one width for all layers to be re-trained; got {recipe}. Give it "
+            f"mixed=False."
+        )
+        raise ValueError(msg)
     random = torch.Generator().manual_seed(seed)
     pruned = derive(root, replace(recipe, bits=32), importance)
     kept = {layer.name: layer.mask for layer in pruned.layers}

@@ -10,7 +10,7 @@ from functools import lru_cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from insitu_widgets.cards import ROOTS
+from insitu_widgets.cards import NESTED_ROOTS, ROOTS, family_of
 from insitu_widgets.errors import one_of
 from insitu_widgets.levels.recipe import WIDEST_CODE, Recipe
 
@@ -58,6 +58,8 @@ class Measurement:
     seeds: int
 
 
+#: What follows the bits of a mixed recipe in a file.
+_MIXED = " mixed"
 COLUMNS = ("root", "exit", "keep", "bits", *(item.name for item in fields(Measurement)[1:]))
 
 
@@ -89,7 +91,7 @@ class Catalogue:
         return rows[place] if place < len(rows) else None
 
     def at(self, root: str, bit_error_rate: float, guard: str) -> tuple[Measurement, ...]:
-        """:meth:`find` for every recipe of a root."""
+        """:meth:`find` for every recipe of a root; its all-in-one root is another."""
         key = (root, bit_error_rate, guard)
         if key not in self._at:
             recipes = dict.fromkeys(row.recipe for row in self.rows if row.recipe.root == root)
@@ -102,10 +104,11 @@ def write_rows(rows: Iterable[Measurement], file: TextIO) -> None:
     """Append rows as CSV, without a heading; accuracies with six digits, what is a key exactly."""
     writer = csv.writer(file, lineterminator="\n")
     for row in rows:
-        root, exit_, keep, bits = astuple(row.recipe)
+        root, exit_, keep, bits, mixed = astuple(row.recipe)
         error_rate, *values = astuple(row)[1:]
         rounded = [f"{v:.6g}" if isinstance(v, float) else v for v in values]
-        key = (root, exit_ or "", _exact(keep), bits, _exact(error_rate))
+        width = f"{bits}{_MIXED}" if mixed else bits
+        key = (root, exit_ or "", _exact(keep), width, _exact(error_rate))
         writer.writerow([*key, *rounded])
 
 
@@ -144,7 +147,13 @@ def _row(number: int, values: list[str]) -> Measurement:
     root, exit_, keep, bits, error_rate, guard, size, count, mean, low, high, images, seeds = values
     try:
         return Measurement(
-            _recipe(root, int(exit_) if exit_ else None, float(keep), int(bits)),
+            _recipe(
+                root,
+                int(exit_) if exit_ else None,
+                float(keep),
+                int(bits.removesuffix(_MIXED)),
+                mixed=bits.endswith(_MIXED),
+            ),
             float(error_rate),
             guard,
             int(size),
@@ -237,14 +246,26 @@ def shipped() -> tuple[str, ...]:
 
 @lru_cache(maxsize=8)
 def load_catalogue(root: str) -> Catalogue:
-    """The shipped catalogue of one root.
+    """The shipped catalogue of one root, followed by that of its all-in-one root.
+
+    Each has a file of its own, because each was measured on weights of its own; where the one of
+    the all-in-one root is missing, so are its rows. Its name alone (``…-nested``) gives them alone.
 
     Raises
     ------
     ValueError
         If none is shipped for that root, naming those that are.
     """
-    one_of("root", root, shipped())
-    path = files("insitu_widgets") / "catalogue" / f"{root}.csv"
-    with path.open(encoding="utf-8") as file:
-        return read_rows(file)
+    if root not in NESTED_ROOTS:
+        one_of("root", root, shipped())
+    folder = files("insitu_widgets") / "catalogue"
+    rows: list[Measurement] = []
+    notes: list[str] = []
+    for name in family_of(root):
+        path = folder / f"{name}.csv"
+        if path.is_file():
+            with path.open(encoding="utf-8") as file:
+                found = read_rows(file)
+            rows += found.rows
+            notes += found.notes
+    return Catalogue(rows, notes)

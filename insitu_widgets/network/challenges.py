@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
 
-from insitu_widgets.cards import ROOTS
+from insitu_widgets.cards import NESTED_ROOTS, ROOTS, card_of
 from insitu_widgets.errors import one_of
 from insitu_widgets.levels.recipe import BITS, Recipe
 from insitu_widgets.network.catalogue import Measurement, load_catalogue
@@ -134,9 +134,11 @@ def check(challenge: Challenge, recipe: Recipe, guard: str) -> Verdict:
     from insitu_widgets.data import load_data  # noqa: PLC0415
     from insitu_widgets.network.sweep import sweep  # noqa: PLC0415
 
-    one_of("root", recipe.root, ROOTS)
+    one_of("root", recipe.root, [*ROOTS, *NESTED_ROOTS])
+    card = card_of(recipe.root)
+    assert card is not None
     here = challenge.situation
-    images = load_data(ROOTS[recipe.root].data)
+    images = load_data(card.data)
     (row,) = sweep(
         [recipe],
         images,
@@ -150,9 +152,10 @@ def check(challenge: Challenge, recipe: Recipe, guard: str) -> Verdict:
 
 def _faults(challenge: Challenge, row: Measurement) -> list[str]:
     here, faults = challenge.situation, []
-    if row.recipe.bits not in challenge.bits:
+    if not set(row.recipe.widths) <= set(challenge.bits):
         allowed = " or ".join(map(str, challenge.bits))
-        faults.append(f"bits must be {allowed} here; it has {row.recipe.bits}")
+        widths = "widths of 1 to 8" if row.recipe.mixed else row.recipe.bits
+        faults.append(f"bits must be {allowed} here; it has {widths}")
     broken = broken_limit(here, row.num_bits)
     if broken == "latency":
         arrival = quantity(here.link.time_s(row.num_bits), "s")
@@ -169,7 +172,8 @@ def _faults(challenge: Challenge, row: Measurement) -> list[str]:
 def known_solutions(challenge: Challenge) -> tuple[Measurement, ...]:
     """What the shipped catalogues expect to meet a challenge, of the digits' roots, by bits.
 
-    Where several guards do (they act on floats only), the most accurate one stands for all.
+    Where several guards do (they act on floats only), the most accurate one stands for all. Mixed
+    precision and the all-in-one roots are left out: the panel does not offer them.
     """
     found: dict[Recipe, Measurement] = {}
     here = challenge.situation
@@ -177,6 +181,6 @@ def known_solutions(challenge: Challenge) -> tuple[Measurement, ...]:
         for guard in ("none", "clamp", "zero"):
             for row in load_catalogue(name).at(name, here.bit_error_rate, guard):
                 better = row.recipe not in found or found[row.recipe].accuracy < row.accuracy
-                if better and not _faults(challenge, row):
+                if better and not row.recipe.mixed and not _faults(challenge, row):
                     found[row.recipe] = row
     return tuple(sorted(found.values(), key=lambda row: row.num_bits))

@@ -196,9 +196,10 @@ def _narrow(catalogue: Catalogue, request: Request) -> Catalogue:
     """What the hardware can compute with."""
     if not request.bits:
         return catalogue
-    rows = [row for row in catalogue.rows if row.recipe.bits in request.bits]
+    rows = [row for row in catalogue.rows if request.bits.issuperset(row.recipe.widths)]
     if not rows:
-        widths = ", ".join(str(b) for b in sorted({row.recipe.bits for row in catalogue.rows}))
+        known = {row.recipe.bits for row in catalogue.rows if not row.recipe.mixed}
+        widths = ", ".join(map(str, sorted(known)))
         received = ", ".join(map(str, sorted(request.bits)))
         raise Refused(_BITS, f"among those measured: {widths}", received, "Allow one of these.")
     return Catalogue(rows)

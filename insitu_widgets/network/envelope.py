@@ -15,14 +15,11 @@ import torch
 
 from insitu_widgets.air import protection
 from insitu_widgets.air.channel import Link, transmit
-from insitu_widgets.air.codebooks import pack_quantised, unpack_quantised
 from insitu_widgets.air.payload import pack, unpack
 from insitu_widgets.cards import NESTED_SUFFIX
 from insitu_widgets.errors import in_range, one_of
 from insitu_widgets.estimate import Estimate
 from insitu_widgets.levels.derive import SubModel, derive
-from insitu_widgets.levels.mixed import allocate, sensitivity
-from insitu_widgets.levels.quantised import quantise_network
 from insitu_widgets.levels.quantisers import PER_CHANNEL, Coded
 from insitu_widgets.levels.recipe import WIDEST_CODE, Recipe
 from insitu_widgets.levels.retrain import Hardening, TrainingStep, retrain
@@ -35,13 +32,14 @@ if TYPE_CHECKING:
     from torch import nn
 
     from insitu_widgets.data import ImageSet
+    from insitu_widgets.roots import Root
 
 #: Which levels a candidate may use; the last one cuts from the root's all-in-one weights.
 FAMILIES = ("depth alone", "parameters alone", "bits alone", "together", "together, all-in-one")
 KEEPS = (1.0, 0.5, 0.2, 0.1)
 WIDTHS = (2, 3, 4, 8)
 #: Average bits of the mixed-precision candidates.
-AVERAGES = (1.5, 2.0, 2.5, 3.0, 4.0)
+AVERAGES = (2, 3, 4)
 
 
 @dataclass(frozen=True)
@@ -130,7 +128,10 @@ def best(candidates: Sequence[Candidate], budget_bits: float) -> Best:
 
 
 def recipes(root: str, family: str, exits: int) -> list[Recipe]:
-    """The recipes of a family; mixed precision is apart, in :func:`mixed_candidates`."""
+    """The recipes of a family, mixed precision among them where bits and more are free.
+
+    The all-in-one weights were trained with one width for all layers, and are cut so.
+    """
     one_of("family", family, FAMILIES)
     every = range(1, exits + 1)
     if family == "depth alone":
@@ -138,9 +139,12 @@ def recipes(root: str, family: str, exits: int) -> list[Recipe]:
     if family == "parameters alone":
         return [Recipe(root, keep=keep) for keep in (*KEEPS, 0.3, 0.05)]
     if family == "bits alone":
-        return [Recipe(root, bits=bits) for bits in (*WIDTHS, 16, 32)]
-    name = root + NESTED_SUFFIX if family.endswith("all-in-one") else root
-    return [Recipe(name, *cut) for cut in product(every, KEEPS, WIDTHS)]
+        mixed = [Recipe(root, bits=bits, mixed=True) for bits in AVERAGES]
+        return [*(Recipe(root, bits=bits) for bits in (*WIDTHS, 16, 32)), *mixed]
+    if family.endswith("all-in-one"):
+        return [Recipe(root + NESTED_SUFFIX, *cut) for cut in product(every, KEEPS, WIDTHS)]
+    mixed = [Recipe(root, *cut, mixed=True) for cut in product(every, KEEPS, AVERAGES)]
+    return [*(Recipe(root, *cut) for cut in product(every, KEEPS, WIDTHS)), *mixed]
 
 
 def measure(root: Root, recipe: Recipe, images: ImageSet, channel: Channel) -> Candidate:
@@ -222,28 +226,6 @@ def _protected(
     layers = tuple(replace(la, values=arrived[la.name].codes) for la in submodel.layers)
     num_bits = 8 * header + parts.air_bits(channel.code_rate)
     return submodel.with_layers(layers), num_bits
-
-
-def mixed_candidates(
-    root: Root,
-    exit: int,  # noqa: A002
-    images: ImageSet,
-    held: torch.Tensor,
-) -> Iterator[Candidate]:
-    """Mixed precision at one exit, a candidate for each of :data:`AVERAGES`.
-
-    The bits by layer follow from the sensitivity on ``held`` images ``[N, C, H, W]``.
-    """
-    short = Root(root.name, root.stem, root.blocks[:exit], root.heads[:exit]).eval()
-    measured = list(sensitivity(short, held))
-    total = sum(layer.weights for layer in measured)
-    for average in AVERAGES:
-        bits = allocate(measured, int(average * total)).bits
-        parcel = pack_quantised(quantise_network(root, bits=bits, exit=exit))
-        network, _ = unpack_quantised(parcel, root)
-        what = f"{root.name} · exit {exit} · mixed, {average:g} bit on average"
-        right = halves(network.module(root), images)
-        yield Candidate(what, parcel.num_bits, right, _sizes(images))
 
 
 def halves(model: nn.Module, images: ImageSet) -> tuple[int, int]:

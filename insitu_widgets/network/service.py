@@ -142,12 +142,18 @@ class Served:
 def menu(service: Service, population: Population) -> dict[str, tuple[Recipe, ...]]:
     """The recipes that a service offers, by root: the best few for this population, or all.
 
+    They are the root's own: an edge that makes them keeps one set of weights.
+
     The few are chosen on a thousand requests of the same population.
     """
     count = POLICIES[service.policy]
     if count is None:
         return {
-            root: tuple(dict.fromkeys(row.recipe for row in load_catalogue(root).rows))
+            root: tuple(
+                dict.fromkeys(
+                    row.recipe for row in load_catalogue(root).rows if row.recipe.root == root
+                )
+            )
             for root in service.roots
         }
     sample = draw(population, 1.0, 1000, 0)

@@ -9,13 +9,14 @@ from collections import Counter
 from dataclasses import dataclass, field, fields, replace
 from decimal import ROUND_CEILING, Context
 from functools import cached_property
+from itertools import chain
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode
 
 from insitu_widgets.air.channel import GUARDS, Link
 from insitu_widgets.air.rates import parameter_counts
-from insitu_widgets.cards import ROOTS, Card
+from insitu_widgets.cards import ROOTS, Card, family_of
 from insitu_widgets.errors import in_range, of_type, one_of
 from insitu_widgets.levels.recipe import Recipe
 from insitu_widgets.network.catalogue import Catalogue, Measurement
@@ -60,7 +61,8 @@ class Situation:
     application
         A name for the people who read it; it decides nothing.
     recipe
-        ``None`` lets the network choose; otherwise the sub-model asked for by hand.
+        ``None`` lets the network choose; otherwise the sub-model asked for by hand, of the root
+        or of its all-in-one weights.
     as_if
         A large model, one of the paper's three: sizes and times are as if the root had its number
         of parameters. What is measured stays the root's own. Empty: its own size.
@@ -99,7 +101,7 @@ class Situation:
             )
             object.__setattr__(self, item.name, float(value))
         if self.recipe is not None and (
-            not isinstance(self.recipe, Recipe) or self.recipe.root != self.root
+            not isinstance(self.recipe, Recipe) or self.recipe.root not in self.roots
         ):
             msg = (
                 f"recipe must be a Recipe for the situation's root {self.root!r}, or None to let "
@@ -121,6 +123,11 @@ class Situation:
     def rate_bps(self) -> float:
         """Rate of the link: bandwidth times spectral efficiency."""
         return self.bandwidth_hz * self.spectral_efficiency_bps_hz
+
+    @property
+    def roots(self) -> tuple[str, ...]:
+        """The roots whose sub-models may be sent: the root, and its all-in-one root if shipped."""
+        return (self.root,) if self.own else family_of(self.root)
 
     @property
     def card(self) -> Card:
@@ -251,8 +258,13 @@ def broken_limit(situation: Situation, num_bits: int) -> str:
 
 
 def candidates(situation: Situation, catalogue: Catalogue) -> tuple[Measurement, ...]:
-    """The catalogue's rows for a situation, their bits as the link sees them."""
-    rows = catalogue.at(situation.root, situation.bit_error_rate, situation.guard)
+    """The catalogue's rows for a situation, their bits as the link sees them.
+
+    Rows of the root's all-in-one weights are among them, where the catalogue holds some.
+    """
+    rate, guard = situation.bit_error_rate, situation.guard
+    found = (catalogue.at(root, rate, guard) for root in situation.roots)
+    rows = tuple(chain.from_iterable(found))
     scale = situation.scale
     if scale == 1.0:
         return rows
@@ -262,7 +274,8 @@ def candidates(situation: Situation, catalogue: Catalogue) -> tuple[Measurement,
 def choose(situation: Situation, catalogue: Catalogue) -> Decision:
     """Choose the best sub-model that arrives in time and fits the memory.
 
-    Candidates are the catalogue's recipes for the situation's root. Each is judged by the
+    Candidates are the catalogue's recipes for the situation's root and for its all-in-one root,
+    mixed precision among them; the decision may name either root. Each is judged by the
     accuracy measured at the situation's guard and its bit-error rate; where that rate was not
     measured, at the next higher one that was (nothing is interpolated). Of equally accurate
     ones the smallest packet wins. A recipe asked for by hand is judged alone.

@@ -18,11 +18,12 @@ from tqdm import tqdm
 
 from insitu_widgets.air.channel import GUARDS, Link, transmit
 from insitu_widgets.air.payload import pack, unpack
-from insitu_widgets.cards import ROOTS
+from insitu_widgets.cards import NESTED_ROOTS, ROOTS, card_of
 from insitu_widgets.data import ImageSet, count_of, load_data
 from insitu_widgets.errors import of_type, one_of
 from insitu_widgets.estimate import Estimate
 from insitu_widgets.evaluate import accuracies, accuracy
+from insitu_widgets.levels.allocation import shipped_sensitivity
 from insitu_widgets.levels.depth import Joined, share_a_trunk
 from insitu_widgets.levels.derive import derive
 from insitu_widgets.levels.recipe import WIDEST_CODE, Recipe
@@ -116,7 +117,8 @@ def sweep(
     Parameters
     ----------
     recipes
-        What to cut; each must be of a shipped root, or of ``root``. Or a study.
+        What to cut; each must be of a shipped root, or of ``root``. Mixed ones need the root's
+        sensitivity, which is shipped with shipped roots only. Or a study.
     images
         The images to measure on; all of them are used.
     root
@@ -223,6 +225,15 @@ def _wanted(recipes: Iterable[Recipe], root: Root | None) -> list[Recipe]:
         of_type("root", root, Root, "Wrap your network: Root.wrap(...), or leave it out.")
         for recipe in wanted:
             one_of("recipe.root, as root is given,", recipe.root, (root.name,))
+            if recipe.mixed:
+                msg = (
+                    f"recipes of your own root must have one width for all layers; got {recipe}. "
+                    f"Give mixed=False, or measure it yourself: derive(root, recipe, "
+                    f"sensitivity=…), pack, accuracy."
+                )
+                raise ValueError(msg)
+    for name in {recipe.root for recipe in wanted if recipe.mixed}:
+        shipped_sensitivity(name)  # now, not when the first of them comes up
     return list(dict.fromkeys(wanted))
 
 
@@ -234,7 +245,9 @@ def jobs_of(recipes: Sequence[Recipe], channels: Channels) -> Iterator[Job]:
     groups: dict[object, list[Recipe]] = {}
     for recipe in recipes:
         # Masks are global over a sub-model: pruned exits differ in the blocks that they share.
-        key: object = (recipe.root, recipe.bits) if recipe.keep == 1.0 else recipe
+        # Widths of mixed ones are allocated over a sub-model: their exits differ there, too.
+        alike = recipe.keep == 1.0 and not recipe.mixed
+        key: object = (recipe.root, recipe.bits) if alike else recipe
         groups.setdefault(key, []).append(recipe)
     bit_error_rates, guards, seeds = channels
     for rate in dict.fromkeys(bit_error_rates):
@@ -320,7 +333,9 @@ def _parser() -> argparse.ArgumentParser:
         description="Measure a root's catalogue; stopped, it goes on where it stopped. Rows of "
         "fewer images or seeds stay until rows of more replace them.",
     )
-    parser.add_argument("root", choices=list(ROOTS), help="which root to measure")
+    parser.add_argument(
+        "root", choices=[*ROOTS, *NESTED_ROOTS], help="which root to measure, all-in-one ones too"
+    )
     parser.add_argument("--grid", choices=PLANS, default="full", help="what to measure (full)")
     parser.add_argument("--images", type=int, help="test images, balanced over the classes (all)")
     parser.add_argument("--seeds", type=int, help="draws of the channel at each rate")
@@ -335,7 +350,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     path = options.out or Path(__file__).parents[1] / "catalogue" / f"{options.root}.csv"
     plan = PLANS[options.grid](options.root)
-    data = ROOTS[options.root].data
+    card = card_of(options.root)
+    assert card is not None
+    data = card.data
     usual = plan.images and min(plan.images, count_of(data))
     images = load_data(data, limit=options.images or usual)
     seeds = range(options.seeds or plan.seeds)

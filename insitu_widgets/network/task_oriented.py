@@ -12,10 +12,12 @@ from __future__ import annotations
 from bisect import bisect_left
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from insitu_widgets.air.channel import Link, transmit
 from insitu_widgets.air.radio import MODES, RELIABLE_BER, Mode, Radio, fastest
+from insitu_widgets.cards import family_of
 from insitu_widgets.levels.recipe import Recipe
 from insitu_widgets.network.situation import Situation, choose
 
@@ -62,7 +64,8 @@ def body_bits(catalogue: Catalogue, root: str) -> Mapping[Recipe, int]:
     """Bits of each recipe's body, by what the catalogue knows: exact to the last weight or two.
 
     Of an exit's parameters only the weights are pruned, so two fractions kept tell how many
-    weights there are. Padding (up to 7 bits a layer) is left to the header's side.
+    weights there are; the root's all-in-one root has as many. Padding (up to 7 bits a layer) is
+    left to the header's side. A mixed recipe's body is its budget, which it may fall short of.
 
     Raises
     ------
@@ -70,12 +73,14 @@ def body_bits(catalogue: Catalogue, root: str) -> Mapping[Recipe, int]:
         If an exit was measured with one fraction only, or not with all of its weights.
     """
     counts: dict[int | None, dict[float, int]] = {}
-    rows = [row for row in catalogue.rows if row.recipe.root == root]
-    for row in rows:
+    for row in (row for row in catalogue.rows if row.recipe.root == root):
         counts.setdefault(row.recipe.exit, {})[row.recipe.keep] = row.num_parameters
+    rows = [row for row in catalogue.rows if row.recipe.root in family_of(root)]
+    for row in rows:
+        counts.setdefault(row.recipe.exit, {})
     others: dict[int | None, int] = {}
     for exit_, by_keep in counts.items():
-        least = min(by_keep)
+        least = min(by_keep, default=1.0)
         if 1.0 not in by_keep or least == 1.0:
             msg = (
                 f"catalogue must hold keep = 1 and a smaller one for every exit of {root!r}; exit "
@@ -85,7 +90,10 @@ def body_bits(catalogue: Catalogue, root: str) -> Mapping[Recipe, int]:
         weights = round((by_keep[1.0] - by_keep[least]) / (1 - least))
         others[exit_] = by_keep[1.0] - weights
     return {
-        row.recipe: row.recipe.bits * (row.num_parameters - others[row.recipe.exit]) for row in rows
+        row.recipe: min(
+            row.recipe.bits * (row.num_parameters - others[row.recipe.exit]), row.num_bits
+        )
+        for row in rows
     }
 
 
@@ -135,7 +143,8 @@ def task_oriented(
         if measured_at is None:
             continue
         body_bps = mode.efficiency_bps_hz * situation.bandwidth_hz
-        for row in catalogue.at(situation.root, measured_at, situation.guard):
+        found = (catalogue.at(root, measured_at, situation.guard) for root in situation.roots)
+        for row in chain.from_iterable(found):
             if row.num_bits / 8 > situation.memory_bytes:
                 continue
             body = bodies[row.recipe]

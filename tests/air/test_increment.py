@@ -14,6 +14,7 @@ from insitu_widgets import Link, PayloadError, Recipe, Root, derive, pack, trans
 from insitu_widgets.air import coding, increment
 from insitu_widgets.air.increment import NotNestedError, order_bits
 from insitu_widgets.air.payload import Packet
+from tests.conftest import losses_of
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +122,15 @@ def test_a_base_that_is_not_nested_is_refused_with_the_remedy(nested, small, lar
     base, target = chain(nested, small, large)
     with pytest.raises(NotNestedError, match=rf"base must be nested in .*{why}.*pack it whole"):
         pack(target, base=base)
+
+
+def test_a_mixed_recipe_neither_grows_nor_is_grown_into(nested):
+    losses = losses_of(nested, 2)
+    uniform = derive(nested, Recipe(nested.name, 2, 0.5, 3))
+    mixed = derive(nested, Recipe(nested.name, 2, 0.5, 3, mixed=True), sensitivity=losses)
+    for base, target in ((uniform, mixed), (mixed, uniform), (mixed, mixed)):
+        with pytest.raises(NotNestedError, match=r"one width for all layers.*pack it whole"):
+            pack(target, base=base)
 
 
 def test_a_plain_roots_codes_do_not_nest_in_keep(tiny):

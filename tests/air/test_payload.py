@@ -21,8 +21,10 @@ from insitu_widgets import (
     transmit,
     unpack,
 )
-from insitu_widgets.levels.recipe import BITS
-from tests.conftest import DIGITS_ROOTS
+from insitu_widgets.levels.depth import cut as cut_at
+from insitu_widgets.levels.derive import sent as send
+from insitu_widgets.levels.recipe import BITS, MIXED_BITS
+from tests.conftest import DIGITS_ROOTS, losses_of
 
 CHECKSUM = slice(24, 28)
 FIRST_FIELD = 28  # after magic, version, lengths and checksums
@@ -57,6 +59,8 @@ def packets(tiny, roots):
     """
     cuts_ = [(2, 0.3, 3), (None, 1.0, 8), (1, 0.5, 16), (None, 1.0, 32), (1, 1e-9, 1)]
     mine = [(pack(derive(tiny, Recipe("tiny", *cut))), tiny) for cut in cuts_]
+    mixed = Recipe("tiny", 2, 0.5, 3, mixed=True)
+    mine.append((pack(derive(tiny, mixed, sensitivity=losses_of(tiny, 2))), tiny))
     vgg = roots["vgg-digits"]
     return [*mine, (pack(derive(vgg, Recipe(vgg.name, 2, 0.3, 4))), None)]
 
@@ -84,6 +88,21 @@ def test_a_shipped_sub_model_comes_back_to_the_bit(roots, name, exit_, cut):
     assert arrived == sent
     assert pack(arrived) == packet
     assert sum(packet.breakdown().values()) == packet.num_bits
+
+
+@given(st.sampled_from([1, 2]), st.floats(0.001, 1) | st.just(1.0), st.sampled_from(MIXED_BITS))
+def test_a_mixed_sub_model_comes_back_to_the_bit(tiny, exit_, keep, bits):
+    recipe = Recipe("tiny", exit_, keep, bits, mixed=True)
+    sent = derive(tiny, recipe, sensitivity=losses_of(tiny, exit_))
+    packet = pack(sent)
+    arrived, report = unpack(packet, root=tiny)
+    assert arrived == sent
+    assert [layer.bits for layer in arrived.layers] == [layer.bits for layer in sent.layers]
+    assert report.intact
+    assert pack(arrived) == packet
+    assert sum(packet.breakdown().values()) == packet.num_bits
+    codes = sum(layer.bits * layer.values.numel() for layer in sent.layers)
+    assert 8 * len(packet.body) - 7 * len(sent.layers) <= codes <= bits * sent.num_weights
 
 
 @pytest.mark.parametrize("bits", [1, 4, 16, 32])
@@ -205,6 +224,24 @@ def test_golden_bytes(golden, recipe, header, body):
     assert unpack(Packet(header, body), root=golden)[0] == derive(golden, recipe)
 
 
+def test_golden_bytes_of_a_mixed_packet(golden):
+    """With three bits for each layer it is the first packet above, but for bits and widths."""
+    recipe, header, body = GOLDEN[0]
+    fields = [bytes.fromhex(text) for text, _ in header]
+    masks = {layer.name: layer.mask for layer in derive(golden, recipe).layers}
+    mixed = Recipe("golden", exit=1, keep=0.5, bits=3, mixed=True)
+    three = send(cut_at(golden, 1), mixed, masks, widths=dict.fromkeys(masks, 3))
+    fields[7] = b"\x83"  # 3 bits, and 128 more: mixed
+    fields.insert(15, b"\x48")  # after the records, widths less 1: 010 010, padded
+    packet = pack(three)
+    assert packet.header.hex(" ") == signed(b"".join(fields)).hex(" ")
+    assert packet.body == joined(body)
+    assert unpack(packet, root=golden)[0] == three
+    plain = pack(derive(golden, recipe)).breakdown()
+    grown = {"topology": plain["topology"] + 8}
+    assert packet.breakdown() == plain | grown
+
+
 def test_the_golden_checksums_are_zlibs():
     for _, *parts in GOLDEN:
         header, body = map(joined, parts)
@@ -257,7 +294,7 @@ def test_flipped_header_bytes_are_always_noticed(packets, data):
 
 
 def test_every_single_bit_of_the_header_is_guarded(packets):
-    for packet, root in packets[:5]:
+    for packet, root in packets[:6]:
         for place in range(8 * len(packet.header)):
             header = bytearray(packet.header)
             header[place // 8] ^= 1 << place % 8
@@ -347,7 +384,7 @@ def test_another_architecture_of_the_same_name_is_refused(tiny, roots):
 @settings(max_examples=200)
 def test_a_signed_contradiction_is_a_payload_error_or_a_model(packets, data):
     """Whatever the checksums vouch for, nothing but PayloadError is ever raised."""
-    packet, root = data.draw(st.sampled_from(packets[:5]))
+    packet, root = data.draw(st.sampled_from(packets[:6]))
     names = FIRST_FIELD + 23 + len("tiny") + 90  # the fields and the records, not only the floats
     places = st.integers(FIRST_FIELD, min(len(packet.header), names) - 1)
     values = st.sampled_from([0, 1, 2, 127, 128, 255]) | st.integers(0, 255)
@@ -377,6 +414,9 @@ def forged(packet, at, fields, *values):
     [
         (28, "<H", 2000, "its fields do not make a packet .exit of tiny must be"),
         (30, "<B", 9, "its fields do not make a packet .bits must be one of"),
+        (30, "<B", 128 + 9, "its fields do not make a packet .bits must be one of"),
+        (30, "<B", 128 + 1, "its fields do not make a packet .bits of a mixed recipe must be"),
+        (30, "<B", 128 + 16, "its fields do not make a packet .bits of a mixed recipe must be"),
         (31, "<d", math.nan, "its fields do not make a packet .keep must be"),
         (31, "<d", 0.0, "its fields do not make a packet .keep must be a number above 0"),
         (39, "<H", 60_000, "its fields do not make a packet"),
@@ -404,6 +444,14 @@ def test_a_forged_range_beyond_half_precision_has_a_sentence(tiny, end, guard):
     packet = forged(pack(derive(tiny, Recipe("tiny", bits=16))), first_range, "<f", end)
     with pytest.raises(PayloadError, match="a layer's range is beyond half precision"):
         unpack(packet, guard, tiny)
+
+
+def test_a_header_that_ends_before_its_widths_has_a_sentence(packets):
+    packet, tiny = packets[5]
+    records = FIRST_FIELD + 23 + len("tiny") + 10 * 4
+    short = Packet(signed(packet.header[:records]), packet.body)
+    with pytest.raises(PayloadError, match="the widths of its layers are longer than the header"):
+        unpack(short, root=tiny)
 
 
 def test_a_header_that_cannot_be_read_has_no_breakdown(packets):

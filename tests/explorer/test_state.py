@@ -113,9 +113,33 @@ def test_a_bad_value_changes_nothing():
 def test_by_hand_starts_from_what_is_chosen():
     explorer = Explorer()
     chosen = explorer.decision.recipe
+    explorer.by_hand()
+    assert explorer.decision.recipe == chosen
     explorer.by_hand(bits=8)
-    assert explorer.decision.recipe == replace(chosen, bits=8)
-    assert explorer.measured.recipe == replace(chosen, bits=8)
+    expected = replace(chosen, root=explorer.situation.root, bits=8, mixed=False)
+    assert explorer.decision.recipe == expected
+    assert explorer.measured.recipe == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "vgg-digits-nested · exit 3 · keep 50 % · 3 bit",
+        "vgg-digits · exit 3 · keep 50 % · 3 bit mixed",
+    ],
+)
+def test_a_link_to_what_the_controls_do_not_offer_works(text):
+    recipe = Recipe.parse(text)
+    before = Explorer(Situation(root="vgg-digits", recipe=recipe), measuring=False)
+    explorer = Explorer(from_query(before.permalink())[0])
+    assert explorer.problems == {}
+    assert explorer.decision.recipe == recipe
+    _, _, estimate = by_the_api(explorer.situation, recipe)
+    assert explorer.estimate == estimate
+    assert text in words.plain(words.sentence(explorer))
+    assert dashboard(explorer.situation).explorer.situation == explorer.situation
+    explorer.by_hand(keep=0.2)
+    assert explorer.situation.recipe == Recipe("vgg-digits", 3, 0.2, 3)
 
 
 def test_a_recipe_the_catalogue_lacks_is_swept_now():

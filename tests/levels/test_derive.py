@@ -1,3 +1,4 @@
+import copy
 import hashlib
 from dataclasses import replace
 
@@ -10,8 +11,9 @@ from insitu_widgets import Recipe, Root, derive
 from insitu_widgets.cards import ROOTS
 from insitu_widgets.levels import depth
 from insitu_widgets.levels.bit import reconstruct
-from insitu_widgets.levels.derive import SubModel, weights_and_rest
-from insitu_widgets.levels.recipe import BITS
+from insitu_widgets.levels.derive import SubModel, sent, weights_and_rest
+from insitu_widgets.levels.recipe import BITS, MIXED_BITS
+from tests.conftest import losses_of
 
 
 def fingerprint(module):
@@ -150,6 +152,55 @@ def test_tied_weights_stay_tied():
     first, second = (submodel.module.blocks[i].weight for i in (0, 1))
     assert first.data_ptr() == second.data_ptr()
     assert [layer.name for layer in submodel.layers] == ["blocks.0.weight", "head.weight"]
+
+
+# Mixed precision
+
+
+@pytest.mark.parametrize("keep", [1.0, 0.4, 1e-9])
+@pytest.mark.parametrize("bits", MIXED_BITS)
+def test_mixed_the_kept_weights_take_at_most_their_average(tiny, keep, bits):
+    recipe = Recipe("tiny", 2, keep, bits, mixed=True)
+    submodel = derive(tiny, recipe, sensitivity=losses_of(tiny, 2))
+    uniform = derive(tiny, replace(recipe, mixed=False))
+    spent = sum(layer.bits * layer.values.numel() for layer in submodel.layers)
+    assert spent <= bits * submodel.num_weights
+    for layer, other in zip(submodel.layers, uniform.layers, strict=True):
+        assert torch.equal(layer.mask, other.mask)
+        assert not (layer.values.int() >> layer.bits).any()
+    assert submodel.recipe == recipe
+    assert submodel != uniform
+
+
+def test_mixed_layers_are_those_of_their_width(tiny):
+    recipe = Recipe("tiny", 2, 0.4, 3, mixed=True)
+    submodel = derive(tiny, recipe, sensitivity=losses_of(tiny, 2))
+    assert len({layer.bits for layer in submodel.layers}) > 1
+    for place, layer in enumerate(submodel.layers):
+        other = derive(tiny, replace(recipe, bits=layer.bits, mixed=False)).layers[place]
+        assert torch.equal(layer.values, other.values)
+        assert torch.equal(layer.scales, other.scales)
+
+
+def test_mixed_sub_models_of_an_all_in_one_root_share_its_grid(roots):
+    root = copy.deepcopy(roots["vgg-digits"])
+    root.name = "vgg-digits-nested"
+    recipe = Recipe(root.name, 3, 0.5, 3, mixed=True)
+    submodel = derive(root, recipe, sensitivity=losses_of(root, 3))
+    whole = derive(root, replace(recipe, bits=8, mixed=False))
+    for layer, wide in zip(submodel.layers, whole.layers, strict=True):
+        assert torch.equal(layer.values, wide.values >> (8 - layer.bits))
+
+
+def test_a_mixed_recipe_needs_a_sensitivity(tiny):
+    recipe = Recipe("tiny", 1, bits=4, mixed=True)
+    with pytest.raises(ValueError, match=r"sensitivity of 'tiny' must be measured .*sensitivity="):
+        derive(tiny, recipe)
+    with pytest.raises(ValueError, match=r"first that it lacks is 'blocks.1.1.weight'"):
+        derive(tiny, replace(recipe, exit=2), sensitivity=losses_of(tiny, 1))
+    masks = {layer.name: layer.mask for layer in derive(tiny, Recipe("tiny", 1)).layers}
+    with pytest.raises(ValueError, match=r"widths must give each layer of tiny .*mixed=False"):
+        sent(depth.cut(tiny, 1), recipe, masks)
 
 
 # Equality

@@ -15,6 +15,12 @@ def right(model, images):
     return last.accuracy
 
 
+def test_what_is_mixed_is_not_re_trained(roots, few):
+    steps = heal(roots["vgg-digits"], Recipe("vgg-digits", bits=4, mixed=True), few, Healing())
+    with pytest.raises(ValueError, match=r"recipe must have one width .* Give it mixed=False"):
+        next(steps)
+
+
 def test_nothing_pruned_moves_nothing_and_everything_moves_most(roots, few):
     root = roots["vgg-digits"]
     expected = answers(root, few.images)

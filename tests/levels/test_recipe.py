@@ -6,15 +6,16 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from insitu_widgets import ROOTS, Recipe
-from insitu_widgets.levels.recipe import BITS
+from insitu_widgets.levels.recipe import BITS, MIXED_BITS
 from tests.conftest import DIGITS_ROOTS
 
-recipes = st.builds(
-    Recipe,
-    st.sampled_from(["my own root", *DIGITS_ROOTS]),
+cuts = (
+    st.sampled_from(["my own root", *DIGITS_ROOTS, "vgg-digits-nested"]),
     st.none() | st.integers(1, 6),
     st.floats(0, 1, exclude_min=True),
-    st.sampled_from(BITS),
+)
+recipes = st.builds(Recipe, *cuts, st.sampled_from(BITS)) | st.builds(
+    Recipe, *cuts, st.sampled_from(MIXED_BITS), st.just(True)
 )
 
 
@@ -25,6 +26,13 @@ def test_the_name_alone_is_the_whole_root():
 def test_its_text_is_the_legend():
     assert str(Recipe("resnet-digits", 3, 0.2, 4)) == "resnet-digits · exit 3 · keep 20 % · 4 bit"
     assert str(Recipe("x", keep=0.055)) == "x · last exit · keep 5.5 % · 32 bit"
+    assert str(Recipe("x", 1, bits=3, mixed=True)) == "x · exit 1 · keep 100 % · 3 bit mixed"
+
+
+def test_without_its_root_it_tells_all_in_one_weights():
+    assert Recipe("vgg-digits", 3, 0.2, 4).cut == "exit 3 · keep 20 % · 4 bit"
+    nested = Recipe("vgg-digits-nested", 3, 0.2, 4, mixed=True)
+    assert nested.cut == "all-in-one · exit 3 · keep 20 % · 4 bit mixed"
 
 
 @given(recipes)
@@ -49,6 +57,8 @@ def test_two_recipes_never_share_a_text(a, b):
         "resnet-digits · exit 3 · keep e % · 4 bit",
         "resnet-digits · exit 3 · keep 2.0.0 % · 4 bit",
         "resnet-digits · exit 3 · keep 20 % · 4 bit ",
+        "resnet-digits · exit 3 · keep 20 % · 4 bit mix",
+        "resnet-digits · exit 3 · keep 20 % · 4 mixed",
     ],
 )
 def test_a_text_that_is_no_recipe_says_how_one_reads(text):
@@ -70,11 +80,12 @@ def test_it_is_ordered_by_what_it_keeps():
         Recipe("a", 1),
         Recipe("a", 2, 0.1),
         Recipe("a", 2, 0.5, 4),
+        Recipe("a", 2, 0.5, 4, mixed=True),
         Recipe("a", 2, 0.5, 8),
         Recipe("a"),
         Recipe("b", 1, 0.1, 1),
     ]
-    assert sorted([*ladder[3:], *ladder[:3]]) == ladder
+    assert sorted([*ladder[4:], *ladder[:4]]) == ladder
     assert ladder[0] < ladder[-1]
     assert ladder[-1] >= ladder[0]
     with pytest.raises(TypeError):
@@ -94,6 +105,27 @@ def test_it_is_a_value(recipe):
 def test_bits_are_one_of_a_list(bits):
     with pytest.raises(ValueError, match=r"^bits must be one of 1, 2, .+, 32; got .+ Choose one"):
         Recipe("x", bits=bits)
+
+
+@pytest.mark.parametrize("bits", [1, 16, 32])
+def test_mixed_bits_are_an_average_of_codes(bits):
+    with pytest.raises(
+        ValueError, match=rf"^bits of a mixed recipe must be one of 2, 3, .+; got {bits}\. .*=False"
+    ):
+        Recipe("x", bits=bits, mixed=True)
+    assert Recipe("x", bits=bits).widths == (bits,)
+    assert Recipe("x", bits=2, mixed=True).widths == (1, 2, 3, 4, 5, 6, 7, 8)
+
+
+@pytest.mark.parametrize("mixed", [1, 0, None, "mixed"])
+def test_mixed_is_yes_or_no(mixed):
+    with pytest.raises(ValueError, match=r"^mixed must be True or False; got .+\. Give one"):
+        Recipe("x", bits=4, mixed=mixed)
+
+
+def test_a_text_that_is_mixed_and_cannot_be_says_why():
+    with pytest.raises(ValueError, match="bits of a mixed recipe must be one of"):
+        Recipe.parse("resnet-digits · exit 3 · keep 20 % · 16 bit mixed")
 
 
 @pytest.mark.parametrize("keep", [0, 0.0, -0.1, 1.0001, math.inf, math.nan, "0.5", None, True])

@@ -2,6 +2,7 @@ import hashlib
 import io
 import random
 from collections import Counter
+from dataclasses import replace
 from importlib.resources import files
 from itertools import pairwise, product
 
@@ -24,7 +25,9 @@ from insitu_widgets import (
 )
 from insitu_widgets import accuracy as stream
 from insitu_widgets.air.channel import GUARDS
-from insitu_widgets.levels.recipe import BITS
+from insitu_widgets.cards import NESTED_SUFFIX
+from insitu_widgets.levels.recipe import BITS, MIXED_BITS
+from insitu_widgets.network import catalogue as catalogues
 from insitu_widgets.network import grids
 from insitu_widgets.network.catalogue import COLUMNS, read_rows, write_rows
 from insitu_widgets.network.catalogue import shipped as shipped_roots
@@ -55,6 +58,12 @@ measurements = st.builds(
         st.none() | st.integers(1, 6),
         st.floats(0, 1, exclude_min=True),
         st.sampled_from(BITS),
+    )
+    | st.builds(
+        Recipe,
+        st.sampled_from([*DIGITS_ROOTS, "vgg-digits-nested"]),
+        bits=st.sampled_from(MIXED_BITS),
+        mixed=st.just(True),
     ),
     st.just(0.0) | st.floats(1e-12, 0.5),
     st.sampled_from(GUARDS),
@@ -83,6 +92,10 @@ def test_a_row_reads_like_this():
     expected = Measurement(recipe, 1e-3, "clamp", 12345, 678, 0.9, 0.8, 0.95, 797, 5)
     assert read_rows([HEADING, GOOD]).rows == (expected,)
     assert written([expected]) == GOOD + "\n"
+    mixed = replace(expected, recipe=Recipe("resnet-digits", 3, 0.2, 3, mixed=True), guard="none")
+    line = GOOD.replace(",16,", ",3 mixed,").replace("clamp", "none")
+    assert read_rows([HEADING, line]).rows == (mixed,)
+    assert written([mixed]) == line + "\n"
 
 
 @pytest.mark.parametrize(
@@ -105,6 +118,8 @@ def test_a_heading_of_something_else_is_refused(heading):
         GOOD.replace("0.2", "1.5"),
         GOOD.replace(",3,", ",9,"),
         GOOD.replace(",16,", ",9,"),
+        GOOD.replace(",16,", ",16 mixed,"),
+        GOOD.replace(",16,", ",3 mix,"),
         GOOD.replace("12345", ""),
         GOOD.replace("797", "79.7"),
     ],
@@ -220,14 +235,59 @@ def test_a_root_without_a_catalogue_is_refused():
         load_catalogue("mine")
 
 
-def test_every_recipe_is_there_at_every_rate_behind_every_guard(shipped):
-    name, catalogue = shipped
+def counted(rows):
+    return Counter((r.recipe, r.bit_error_rate, r.guard) for r in rows)
+
+
+def everywhere(recipes):
+    """Every recipe at every rate behind every guard that acts on it."""
     expected = Counter()
-    for recipe, rate in product(grids.grid(name), grids.BIT_ERROR_RATES):
+    for recipe, rate in product(recipes, grids.BIT_ERROR_RATES):
         guards = GUARDS if recipe.bits > 8 and rate > 0 else ("none",)
         expected.update((recipe, rate, guard) for guard in guards)
-    assert Counter((r.recipe, r.bit_error_rate, r.guard) for r in catalogue.rows) == expected
+    return expected
+
+
+def test_every_recipe_is_there_at_every_rate_behind_every_guard(shipped):
+    name, catalogue = shipped
+    uniform = [r for r in catalogue.rows if r.recipe.root == name and not r.recipe.mixed]
+    assert counted(uniform) == everywhere(grids.grid(name))
     assert len(grids.grid(name)) == 6 * 6 * 10
+
+
+def test_every_mixed_recipe_is_there_at_every_rate(shipped):
+    name, catalogue = shipped
+    found = [r for r in catalogue.rows if r.recipe.root == name and r.recipe.mixed]
+    if not found:
+        pytest.skip(f"no mixed rows are shipped: python -m insitu_widgets.network.sweep {name}")
+    assert counted(found) == everywhere(grids.mixed(name))
+
+
+def test_every_sub_model_of_the_all_in_one_root_is_there_at_every_rate(shipped):
+    name, catalogue = shipped
+    nested = name + NESTED_SUFFIX
+    found = [r for r in catalogue.rows if r.recipe.root == nested]
+    if not found:
+        pytest.skip(f"no rows of it are shipped: python -m insitu_widgets.network.sweep {nested}")
+    assert counted(found) == everywhere(grids.full(nested).recipes)
+    assert load_catalogue(nested).rows == tuple(found)
+    weights = (files("insitu_widgets") / "weights" / f"{nested}.safetensors").read_bytes()
+    assert f"weights: SHA-256 {hashlib.sha256(weights).hexdigest()}" in catalogue.notes
+
+
+def test_rows_of_the_all_in_one_root_come_with_the_roots(tmp_path, monkeypatch):
+    folder = tmp_path / "catalogue"
+    folder.mkdir()
+    for name in ("vgg-digits", "vgg-digits-nested"):
+        line = GOOD.replace("resnet-digits", name)
+        (folder / f"{name}.csv").write_text(f"# of {name}\n{HEADING}\n{line}\n")
+    monkeypatch.setattr(catalogues, "files", lambda _: tmp_path)
+    both = load_catalogue.__wrapped__("vgg-digits")
+    assert [r.recipe.root for r in both.rows] == ["vgg-digits", "vgg-digits-nested"]
+    assert both.notes == ("of vgg-digits", "of vgg-digits-nested")
+    alone = load_catalogue.__wrapped__("vgg-digits-nested")
+    assert alone.rows == both.rows[1:]
+    assert [r.recipe.root for r in both.at("vgg-digits", 0.001, "clamp")] == ["vgg-digits"]
 
 
 def test_it_says_how_when_and_on_what_it_was_measured(shipped):

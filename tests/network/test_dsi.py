@@ -1,13 +1,14 @@
 """Messages: what is well-formed becomes a situation; what is not is refused, and harms no other."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from insitu_widgets import Catalogue, Situation, choose, load_catalogue
+from insitu_widgets import Catalogue, Recipe, Situation, choose, load_catalogue
 from insitu_widgets.air.channel import GUARDS
 from insitu_widgets.levels.recipe import BITS
 from insitu_widgets.network import dsi
@@ -129,6 +130,18 @@ def test_the_hardware_limits_the_choice():
     narrow = Catalogue(r for r in load_catalogue("vgg-digits").rows if r.recipe.bits == 4)
     (refused,) = dsi.answers([but(hardware={"bits": [32]})], lambda _: narrow)
     assert refused.refusal.field == "hardware.bits"
+
+
+def test_mixed_precision_is_for_hardware_of_every_width():
+    row = load_catalogue("vgg-digits").find(Recipe("vgg-digits", bits=4), 1e-3, "none")
+    mixed = replace(row, recipe=Recipe("vgg-digits", bits=4, mixed=True), num_bits=80)
+    known = Catalogue([row, mixed])
+    few, every = (
+        but(hardware={"bits": bits}, memory_bytes=1e8, link={"bandwidth_hz": 1e8})
+        for bits in ([4], [1, 2, 3, 4, 5, 6, 7, 8])
+    )
+    replies = list(dsi.answers([few, every], lambda _: known))
+    assert [reply.decision.recipe.mixed for reply in replies] == [False, True]
 
 
 def test_a_root_without_measurements_is_refused():

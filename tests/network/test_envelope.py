@@ -1,5 +1,7 @@
 """The best of every budget: chosen on one half, measured on the other; all bits counted."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given
@@ -9,13 +11,13 @@ from insitu_widgets import Recipe, derive, load_data, pack
 from insitu_widgets.levels.retrain import Hardening
 from insitu_widgets.network.envelope import (
     FAMILIES,
+    KEEPS,
     Candidate,
     Channel,
     best,
     halves,
     hardened,
     measure,
-    mixed_candidates,
     recipes,
 )
 
@@ -68,6 +70,9 @@ def test_each_family_uses_its_level_only():
     assert {(r.exit, r.keep) for r in recipes("vgg-digits", FAMILIES[2], exits)} == {(None, 1.0)}
     assert all(whole in recipes("vgg-digits", family, exits) for family in FAMILIES[:3])
     assert {r.root for r in recipes("vgg-digits", FAMILIES[4], exits)} == {"vgg-digits-nested"}
+    mixed = {f: [r for r in recipes("vgg-digits", f, exits) if r.mixed] for f in FAMILIES}
+    assert [bool(found) for found in mixed.values()] == [False, False, True, True, False]
+    assert {r.keep for r in mixed["together"]} == set(KEEPS)
     with pytest.raises(ValueError, match="family must be one of depth alone"):
         recipes("vgg-digits", "luck", exits)
 
@@ -102,15 +107,6 @@ def test_floats_have_no_first_bits(roots, few):
         measure(roots["vgg-digits"], Recipe("vgg-digits", 1, 1.0, 16), few, Channel(protected=1))
 
 
-def test_mixed_precision_at_an_exit_takes_what_it_may(roots, few):
-    root = roots["vgg-digits"]
-    found = list(mixed_candidates(root, 3, few, few.images[:10]))
-    assert [c.num_bits for c in found] == sorted(c.num_bits for c in found)
-    four = pack(derive(root, Recipe("vgg-digits", 3, bits=4))).num_bits
-    assert found[-1].num_bits == pytest.approx(four, rel=0.1)
-    assert torch.tensor([c.right for c in found]).max() <= 20
-
-
 def test_a_trained_root_bears_errors_better_at_the_same_bits(roots, digits):
     root, recipe = roots["vgg-digits"], Recipe("vgg-digits", 3, 1.0, 4)
     before = {name: tensor.clone() for name, tensor in root.state_dict().items()}
@@ -126,3 +122,13 @@ def test_a_trained_root_bears_errors_better_at_the_same_bits(roots, digits):
 def test_an_exit_that_is_not_there_is_named(roots, few):
     with pytest.raises(ValueError, match="exit must be a whole number from 1"):
         next(hardened(roots["vgg-digits"], 9, few, Hardening()))
+
+
+def test_a_mixed_candidate_is_counted_and_measured_as_any(roots, few):
+    """At 2 bits a weight it is no larger than 2 bits for every layer, and far better."""
+    root, recipe = roots["vgg-digits"], Recipe("vgg-digits", 4, 0.5, 2)
+    even = measure(root, recipe, few, Channel())
+    mixed = measure(root, replace(recipe, mixed=True), few, Channel())
+    assert mixed.what == f"{recipe} mixed"
+    assert mixed.num_bits <= even.num_bits + 8 * 2 * len(derive(root, recipe).layers)
+    assert sum(mixed.right) > sum(even.right)

@@ -12,6 +12,7 @@ from insitu_widgets.network.menu import Staircase, best_sizes
 from insitu_widgets.network.outcome import run, summary
 from insitu_widgets.network.population import SPECIES, Population, Species, draw
 from insitu_widgets.network.service import POLICIES, RULES, Service, homes, menu, serve
+from insitu_widgets.network.situation import candidates
 from insitu_widgets.network.study import Study, outcomes
 from insitu_widgets.network.tiers import KINDS, TIERS
 
@@ -46,7 +47,7 @@ def test_a_staircase_answers_what_choose_answers(root, channel, hz, latency, mem
         root=root, bandwidth_hz=hz, spectral_efficiency_bps_hz=1.0, delay_s=0.0, guard=channel[1],
         latency_s=latency, memory_bytes=memory, bit_error_rate=channel[0],
     )  # fmt: skip
-    stair = Staircase(catalogue.at(root, *channel))
+    stair = Staircase(candidates(situation, catalogue))
     place = stair.best(min(hz * latency, 8 * memory))
     expected = choose(situation, catalogue).recipe
     assert (stair.rows[place].recipe if place >= 0 else None) == expected

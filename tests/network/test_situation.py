@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from insitu_widgets import PRESETS, ROOTS, Catalogue, Link, Measurement, Recipe, Situation, choose
 from insitu_widgets.cards import Card
-from insitu_widgets.levels.recipe import BITS
+from insitu_widgets.levels.recipe import BITS, MIXED_BITS
 from insitu_widgets.network.catalogue import load_catalogue
 from insitu_widgets.network.situation import (
     AS_IF,
@@ -56,6 +56,13 @@ def situations(**fixed):
                     st.integers(1, 6),
                     st.floats(0, 1, exclude_min=True),
                     st.sampled_from(BITS),
+                )
+                | st.builds(
+                    Recipe,
+                    st.sampled_from([root, f"{root}-nested"]),
+                    st.integers(1, 6),
+                    bits=st.sampled_from(MIXED_BITS),
+                    mixed=st.booleans(),
                 ),
                 **parts,
                 **fixed,
@@ -263,7 +270,54 @@ def test_no_link_makes_an_exception(query):
         assert all(problem.endswith(ends) for problem in problems)
 
 
+def test_a_recipe_of_the_all_in_one_root_is_one_of_the_roots():
+    nested = Recipe("vgg-digits-nested", 3, 0.2, 3, mixed=True)
+    assert Situation(root="vgg-digits", recipe=nested).recipe == nested
+    with pytest.raises(ValueError, match=r"for the situation's root 'resnet-digits'.*or none\.$"):
+        Situation(recipe=nested)
+    text = "recipe=vgg-digits-nested+·+exit+3+·+keep+20+%25+·+3+bit+mixed"
+    assert from_query(f"root=vgg-digits&{text}")[0].recipe == nested
+
+
 # The choice
+
+
+@pytest.mark.parametrize(
+    "better",
+    [
+        Recipe("vgg-digits", 3, bits=3, mixed=True),
+        Recipe("vgg-digits", 3, 0.5, bits=3, mixed=True),
+        Recipe("vgg-digits-nested", 3, bits=3),
+        Recipe("vgg-digits-nested", 3, 0.2, bits=2, mixed=True),
+    ],
+)
+def test_mixed_and_all_in_one_sub_models_are_chosen_where_they_are_better(better):
+    """Of the same size and more accurate, or as accurate and smaller."""
+    plain = Measurement(
+        Recipe("vgg-digits", 3, bits=3), 0.0, "none", 80_000, 900, 0.8, 0.7, 0.9, 797, 1
+    )
+    situation = Situation(root="vgg-digits", bit_error_rate=0.0)
+    for other in (
+        replace(plain, recipe=better, accuracy=0.9),
+        replace(plain, recipe=better, num_bits=79_999),
+    ):
+        decision = choose(situation, Catalogue([plain, other]))
+        assert decision.recipe == better
+        assert decision.expected == other
+        assert decision.feasible == {plain.recipe, better}
+        assert "fits" in decision.reasons[plain.recipe]
+        scarce = replace(situation, memory_bytes=1e4 - 1 / 16)
+        assert (choose(scarce, Catalogue([plain, other])).recipe == better) == (
+            other.num_bits < plain.num_bits
+        )
+    asked = replace(situation, recipe=better)
+    assert choose(asked, Catalogue([plain, other])).expected == other
+
+
+def test_another_roots_all_in_one_weights_are_no_candidates():
+    row = Measurement(Recipe("vgg-digits-nested"), 0.0, "none", 80, 9, 0.8, 0.7, 0.9, 797, 1)
+    with pytest.raises(ValueError, match="catalogue must hold measurements of 'resnet-digits'"):
+        choose(Situation(bit_error_rate=0.0), Catalogue([row]))
 
 
 def fits(situation, row):

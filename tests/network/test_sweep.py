@@ -114,6 +114,13 @@ def test_pruned_exits_share_no_pass(few):
     assert [job.recipes for job in jobs] == [(Recipe(NAME, 1, 0.5),), (Recipe(NAME, 2, 0.5),)]
 
 
+def test_mixed_exits_share_no_pass():
+    """Their widths are allocated over each sub-model."""
+    mixed = [Recipe(NAME, exit_, bits=3, mixed=True) for exit_ in (1, 2)]
+    jobs = sweeping.jobs_of([*mixed, Recipe(NAME, 1, bits=3)], ((0.0,), ("none",), (0,)))
+    assert [len(job.recipes) for job in jobs] == [1, 1, 1]
+
+
 def test_all_recipes_come_before_the_next_rate():
     jobs = sweeping.jobs_of(RECIPES, ((0.0, 1e-2, 1e-3), ("none", "zero"), (0,)))
     rates = [job.bit_error_rate for job in jobs]
@@ -160,6 +167,15 @@ def test_a_guard_or_a_rate_that_cannot_be_is_refused(few, tmp_path):
         ValueError, match=r"^bit_error_rate must be a number from 0 to 0\.5; got 0\.9"
     ):
         measured(RECIPES, few, bit_error_rates=(0.9,))
+
+
+def test_a_mixed_recipe_without_a_sensitivity_is_refused_at_once(tiny, few, calls):
+    mine = Recipe("tiny", bits=3, mixed=True)
+    with pytest.raises(ValueError, match=r"one width for all layers; got tiny .*sensitivity="):
+        measured([mine], few, root=tiny)
+    with pytest.raises(ValueError, match=r"sensitivity of 'tiny' must be measured"):
+        measured([*RECIPES, mine], few)
+    assert not calls
 
 
 def test_a_root_that_is_not_shipped_is_refused(few):
@@ -345,6 +361,7 @@ def load_mine():
 def command(tmp_path, monkeypatch, few):
     """Runs the command on forty images and one recipe; gives the file."""
     monkeypatch.setattr(grids, "grid", lambda name, *_, **__: [Recipe(name, 1, 0.5, 4)])
+    monkeypatch.setattr(grids, "mixed", lambda _: [])
     load = lambda name, limit=None: load_data(name, limit=limit or 40)  # noqa: E731
     monkeypatch.setattr(sweeping, "load_data", load)
     path = tmp_path / "rows.csv"
@@ -397,6 +414,18 @@ def test_the_grid_of_fig_3_is_each_level_alone():
     keeps = {Recipe(NAME, keep=keep) for keep in grids.KEEPS}
     assert depth | width | keeps <= set(plan.recipes)
     assert all(recipe.keep == 1.0 for recipe in set(plan.recipes) - keeps)  # they cost no pass
+
+
+def test_a_choice_has_mixed_precision_and_all_in_one_weights_to_choose_from():
+    for plan in (grids.full, grids.planner):
+        mixed = [recipe for recipe in plan(NAME).recipes if recipe.mixed]
+        assert {recipe.bits for recipe in mixed} == {2, 3, 4}
+        assert {recipe.exit for recipe in mixed} == {1, 2, 3, 4, 5, None}
+        nested = plan(f"{NAME}-nested").recipes
+        assert {recipe.root for recipe in nested} == {f"{NAME}-nested"}
+        assert {recipe.bits for recipe in nested if not recipe.mixed} == {2, 3, 4, 8}
+    with pytest.raises(ValueError, match=r"root must be one of .*vgg-digits-nested.*got 'mine'"):
+        grids.full("mine")
 
 
 @pytest.mark.parametrize("name", grids.PLANS)

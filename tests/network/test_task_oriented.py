@@ -9,7 +9,7 @@ from insitu_widgets.air.radio import FADINGS, RELIABLE_BER, Radio
 from insitu_widgets.evaluate import accuracy
 from insitu_widgets.levels.derive import derive
 from insitu_widgets.levels.recipe import Recipe
-from insitu_widgets.network.catalogue import Catalogue, load_catalogue
+from insitu_widgets.network.catalogue import Catalogue, Measurement, load_catalogue
 from insitu_widgets.network.situation import Situation
 from insitu_widgets.network.task_oriented import (
     RELAXED_BER,
@@ -19,6 +19,8 @@ from insitu_widgets.network.task_oriented import (
     relaxed,
     task_oriented,
 )
+from insitu_widgets.roots import load_root
+from tests.conftest import losses_of
 
 CATALOGUE = load_catalogue("resnet-digits")
 situations = st.builds(
@@ -106,6 +108,25 @@ def test_the_same_seed_delivers_the_same():
     assert first.model == again.model
     assert first.flips == again.flips
     assert plan.bit_error_rate > RELIABLE_BER
+
+
+def test_mixed_and_all_in_one_bodies_are_known_too(roots):
+    """Of a mixed one it is the budget, never more than the packet."""
+    nested = load_root("resnet-digits-nested")
+    for root, recipe in (
+        (nested, Recipe(nested.name, 2, 0.5, 4)),
+        (roots["resnet-digits"], Recipe("resnet-digits", 2, 0.5, 3, mixed=True)),
+    ):
+        submodel = derive(root, recipe, sensitivity=losses_of(root, 2) if recipe.mixed else None)
+        packet = pack(submodel)
+        row = Measurement(
+            recipe, 0.0, "none", packet.num_bits, submodel.num_parameters, 0.9, 0.8, 1.0, 797, 1
+        )
+        known = body_bits(Catalogue([*CATALOGUE.rows, row]), "resnet-digits")[recipe]
+        slack = 7 * len(submodel.layers) + 2 * recipe.bits
+        least = max(layer.values.numel() for layer in submodel.layers)
+        assert 8 * len(packet.body) - slack <= known <= packet.num_bits
+        assert known - 8 * len(packet.body) <= (least if recipe.mixed else slack)
 
 
 def test_a_catalogue_of_one_fraction_is_refused():

@@ -39,7 +39,8 @@ def short(recipe: Recipe) -> str:
     """A recipe as a tick label."""
     place = "last" if recipe.exit is None else f"e{recipe.exit}"
     keep = "" if recipe.keep == 1.0 else f" {100 * recipe.keep:g} %"
-    return f"{recipe.root.partition('-')[0]} {place}{keep} {recipe.bits} b"
+    width = f"{recipe.bits} b{' mixed' if recipe.mixed else ''}"
+    return f"{recipe.root.partition('-')[0]} {place}{keep} {width}"
 
 
 def timeline(day: Sequence[Visit], lived: Mapping[str, Outcome]) -> Spec:

@@ -295,7 +295,7 @@ def _gained(
 def _said(plan: Plan | None) -> str:
     if plan is None:
         return "nothing arrives"
-    cut = str(plan.recipe).partition(" · ")[2]
+    cut = plan.recipe.cut
     return f"{cut} at {plan.body_mode} (BER {error_rate(plan.bit_error_rate)})"
 
 
@@ -353,7 +353,7 @@ def _trace(  # noqa: PLR0917  (a control each)
     meter = _Meter(root, "zero", 1)
 
     def step(held: Held) -> Step:
-        name = str(held.model.recipe).partition(" · ")[2]
+        name = held.model.recipe.cut
         return Step(held.time_s, name, meter.accuracy(held.model))
 
     fixed = [step(h) for h in follow.fix(wholes, air, _FIXED_WITHIN_S, model, random)]

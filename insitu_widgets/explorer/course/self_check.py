@@ -15,7 +15,7 @@ from insitu_widgets.explorer.panels import Chart, Panel, Picture
 from insitu_widgets.explorer.words import html_table
 from insitu_widgets.levels.recipe import Recipe
 from insitu_widgets.network.catalogue import load_catalogue
-from insitu_widgets.network.situation import Situation, choose
+from insitu_widgets.network.situation import Situation, candidates, choose
 from insitu_widgets.units import percent, quantity
 
 PACKAGES = ("torch", "numpy", "plotly", "ipywidgets", "ipykernel", "distributed")
@@ -60,7 +60,7 @@ def _picture() -> Chart:
     situation = Situation()
     catalogue = load_catalogue(situation.root)
     decision = choose(situation, catalogue)
-    rows = catalogue.at(situation.root, situation.bit_error_rate, situation.guard)
+    rows = candidates(situation, catalogue)
     spec = accuracy_against_size(situation, decision, rows, None)
     text = describe(situation, decision, None)["accuracy"]
     return Chart(f"{len(rows)} sub-models of one root, by size and accuracy", text, spec)

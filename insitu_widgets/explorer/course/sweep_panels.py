@@ -74,7 +74,9 @@ def _mark(number: int) -> dict[str, object]:
 def _group(recipe: Recipe, by: str) -> str:
     if by == "exit":
         return "last exit" if recipe.exit is None else f"exit {recipe.exit}"
-    return f"{recipe.bits} bit" if by == "bits" else f"keep {percent(recipe.keep, 0)}"
+    if by == "bits":
+        return f"{recipe.bits} bit{' mixed' if recipe.mixed else ''}"
+    return f"keep {percent(recipe.keep, 0)}"
 
 
 def _front(rows: Sequence[Measurement]) -> list[Measurement]:

@@ -58,19 +58,13 @@ def _training(root: str, exit: int, plan: Hardening) -> Iterator[TrainingStep]: 
         kept[:] = [step.as_root(source)]
 
 
-@lru_cache(maxsize=64)
-def _mixed(root: str, exit: int) -> tuple[Candidate, ...]:  # noqa: A002
-    held = live.images_of("train").images[live.HELD][::2]
-    images = live.images_of("test")
-    return tuple(envelope.mixed_candidates(live.root_of(root), exit, images, held))
-
-
 def envelope_panel() -> Panel:
     """For every budget the best of all levels together, beside the best of each alone."""
     return Panel(
         "The best sub-model for every budget",
         "Measured: packed and unpacked sub-models; chosen on one half of the 797 test digits, "
-        "measured on the other, both ways. Sizes are whole packets.",
+        "measured on the other, both ways. Sizes are whole packets. Bits may be mixed: a width for "
+        "each layer, from its sensitivity, measured before on training digits.",
         {
             "root": choice("Root", live.DIGITS_ROOTS, "vgg-digits"),
             "budget": slider("Budget", BUDGETS[2:], 8000, lambda size: quantity(size, "B")),
@@ -83,7 +77,7 @@ def _envelope(root: str, budget: int) -> Iterator[Picture]:
     exits = live.root_of(root).num_exits
     wanted = {family: envelope.recipes(root, family, exits) for family in FAMILIES}
     pool: dict[str, list[Candidate]] = {family: [] for family in FAMILIES}
-    work = sum(map(len, wanted.values())) + exits
+    work = sum(map(len, wanted.values()))
     done = 0
     for family, recipes in wanted.items():
         for recipe in recipes:
@@ -91,13 +85,7 @@ def _envelope(root: str, budget: int) -> Iterator[Picture]:
             done += 1
             if done % _SHOWN == 0:
                 yield _drawn(pool, budget, done / work)
-        if family == "bits alone":
-            pool[family] += _mixed(root, exits)
         if family == "together":
-            for exit_ in range(1, exits + 1):
-                pool[family] += _mixed(root, exit_)
-                done += 1
-                yield _drawn(pool, budget, done / work)
             for alone in FAMILIES[:3]:
                 pool[family] += pool[alone]
     yield _drawn(pool, budget, 1.0)

@@ -14,7 +14,7 @@ from tests.explorer.course.test_bits_panels import check, move
 
 CACHES = (
     *(parameter_live.pruned_accuracy, parameter_live.packed, parameter_live.scores),
-    *(together_panels._candidate, together_panels._mixed, together_panels._trained),
+    *(together_panels._candidate, together_panels._trained),
 )
 
 
