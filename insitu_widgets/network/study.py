@@ -27,7 +27,7 @@ from insitu_widgets.network.service import Service
 from insitu_widgets.network.situation import MOST_SEED
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Generator, Mapping, Sequence
 
     from distributed import Client
 
@@ -59,11 +59,11 @@ class Study:
         For a value out of its range, or nothing to run.
     """
 
-    services: tuple[Service, ...]
+    services: Sequence[Service]
     population: Population
-    loads: tuple[float, ...] = LOADS
+    loads: Sequence[float] = LOADS
     requests: int = 2000
-    seeds: tuple[int, ...] = (0,)
+    seeds: Sequence[int] = (0,)
 
     def __post_init__(self) -> None:
         for field in ("services", "loads", "seeds"):
