@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -29,9 +31,9 @@ TITLES = {
     "errors": "Accuracy against bit-error rate",
     "bits": "Where the bits went, and when they arrive",
 }
-#: Seconds in which the steps of a measurement gather before they are drawn, all at once: a slider
-#: that moves meanwhile does not wait behind each of them.
-GATHER_S = 0.05
+#: What was measured is drawn when the sliders have rested so long, and all that comes within some
+#: 20 ms at once: a slider that moves on would have to wait behind each of these drawings.
+REST_S, GATHER_S = 0.25, 0.02
 #: Charts that show the measurement, and so are stale while it is.
 _LIVE = ("accuracy", "errors", "bits")
 _CHEAP = ["situation", "decision", "notice"]
@@ -89,7 +91,8 @@ class _Page:
             explorer = Explorer(explorer, runner, measuring=not self._later, **own)
         of_type("explorer", explorer, Explorer, "Give Explorer(…) or Situation(…), or nothing.")
         self.explorer = explorer
-        self._drawing = self._gathering = False
+        self._drawing = self._gathering = self._fresh = False
+        self._moved_s = -math.inf
         self._controls = controls.Controls(self.explorer, self._post)
         self._charts = Charts()
         self._charts.on_msg(self._hear)
@@ -109,32 +112,42 @@ class _Page:
         right = widgets.VBox([self._head, self._charts, self._strip])
         sides = [left.add_class("insitu-controls"), right.add_class("insitu-answers")]
         self.view = Board(self.explorer, self._charts, sides)
-        self._draw_gathered()
+        self._draw()
         self.explorer.observe(lambda _: self._draw_soon(), _CHEAP)
-        self.explorer.observe(lambda _: self._gather(), [*_CHEAP, *_MEASURED])
+        self.explorer.observe(lambda _: self._gather(), _MEASURED)
         if self._later:
             self._later(PATIENCE_S, self.explorer.measure)
 
     def _draw_soon(self) -> None:
+        self._moved_s = time.monotonic()
         if not self._drawing:  # many traits change in one go; the page is drawn once for them all
             self._drawing = True
             self._post(self._draw)
 
     def _gather(self) -> None:
-        if not self._gathering:
+        self._fresh = False
+        self._draw_later()
+
+    def _draw_later(self) -> None:
+        if self._later is None:
+            self._draw_gathered()
+        elif not self._gathering:
             self._gathering = True
-            if self._later:
-                self._later(GATHER_S, self._draw_gathered)
-            else:
-                self._draw_gathered()
+            self._later(GATHER_S, self._draw_gathered)
 
     def _draw_gathered(self) -> None:
+        wait_s = self._moved_s + REST_S - time.monotonic()
+        if self._later and wait_s > 0:
+            self._later(wait_s, self._draw_gathered)
+            return
         self._gathering = False
-        self._draw()
-        self._links.value = _links(self.explorer)  # half as long as all charts: not on each move
+        if self._fresh:
+            self._links.value = _links(self.explorer)  # half as long as all charts: after them
+        else:
+            self._draw()
 
     def _draw(self) -> None:
-        self._drawing = False
+        self._drawing, self._fresh = False, True
         explorer = self.explorer
         errors = dict.fromkeys(_LIVE, explorer.problems["live"]) if explorer.problems else {}
         charts = dict(self._charts.charts)
@@ -153,6 +166,7 @@ class _Page:
             self._charts.caption = words.caption(explorer)
         self._strip.value = words.strip(explorer)
         self._controls.show()
+        self._draw_later()
 
     def _words(self) -> str:
         return (
@@ -217,7 +231,7 @@ class _Page:
             situation, problems = from_query(query, self.explorer.own)
             self.explorer.situation = situation
             self.explorer.notice = "\n".join(problems)
-        self._draw_gathered()
+        self._draw()
         self._charts.answered = True
         self._charts.send_state(["charts", "stale", "errors", "permalink", "caption", "answered"])
         for widget in (self._head, self._strip, self._links, *self._controls.column):
