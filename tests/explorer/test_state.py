@@ -275,7 +275,9 @@ def test_without_its_images_a_root_is_packed_and_not_measured(monkeypatch):
 
 
 def test_a_machine_without_photographs_says_how_to_get_them(monkeypatch):
-    monkeypatch.setattr("insitu_widgets.explorer.live.ROOTS", {"photos": Photos, **ROOTS})
+    cards = {"photos": Photos, **ROOTS}
+    monkeypatch.setattr("insitu_widgets.explorer.live.ROOTS", cards)
+    monkeypatch.setattr("insitu_widgets.explorer.live.card_of", cards.get)
     monkeypatch.setattr("insitu_widgets.cifar100.find", lambda: None)
     assert missing_images("resnet-digits") == ""
     assert missing_images("photos").endswith(
@@ -299,7 +301,7 @@ def test_a_step_is_short_and_a_strip_is_mixed_for_photographs(noise):
     laboratory._images["cifar100"] = noise
     with_card = {"photos": Photos, **ROOTS}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("insitu_widgets.explorer.live.ROOTS", with_card)
+        patch.setattr("insitu_widgets.explorer.live.card_of", with_card.get)
         strip, pictures = laboratory._strip("photos")
     assert len(strip) == len(pictures) == len(set(strip.labels.tolist())) == 20
     assert strip.images.shape[1:] == (3, 32, 32)
