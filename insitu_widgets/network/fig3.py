@@ -244,4 +244,5 @@ def _verdict(good: Sequence[bool]) -> str:
 
 
 def _points(share: float, *, sign: bool = True) -> str:
-    return f"{100 * share:+.1f} points" if sign else f"{100 * share:g} points"
+    signed = f"{100 * share:+.1f} points".replace("-", "\N{MINUS SIGN}")
+    return signed if sign else f"{100 * share:g} points"

@@ -100,7 +100,10 @@ def test_the_verdict_on_the_papers_rate_follows_the_numbers(raw, guarded, verdic
     rows = [row(whole, 0.9), row(whole, raw, 1e-3), row(whole, guarded, 1e-3, "zero")]
     said = claim(rows, "A bit-error rate of 10⁻³")
     assert said.verdict == verdict
-    assert f"depth, guard none {100 * (raw - 0.9):+.1f} points" in said.number
+    assert (
+        f"depth, guard none {100 * (raw - 0.9):+.1f} points".replace("-", "\N{MINUS SIGN}")
+        in said.number
+    )
 
 
 def test_robust_against_compression_is_asked_of_the_best_small_one():
@@ -110,7 +113,10 @@ def test_robust_against_compression_is_asked_of_the_best_small_one():
     assert claim([whole, half, tenth], "All techniques").verdict == fig3.HOLDS
     worse = replace(half, accuracy=0.8)
     assert claim([whole, worse, tenth], "All techniques").verdict == fig3.FAILS
-    assert "parameter -10.0 points at 55 %" in claim([whole, worse], "All techniques").number
+    assert (
+        "parameter \N{MINUS SIGN}10.0 points at 55 %"
+        in claim([whole, worse], "All techniques").number
+    )
 
 
 def test_the_harmless_rate_is_the_highest_measured_one():
