@@ -143,6 +143,7 @@ class _Page:
         self._gathering = False
         if self._fresh:
             self._links.value = _links(self.explorer)  # half as long as all charts: after them
+            self._links.remove_class("insitu-faded")
         else:
             self._draw()
 
@@ -165,6 +166,7 @@ class _Page:
             self._charts.permalink = explorer.permalink()
             self._charts.caption = words.caption(explorer)
         self._strip.value = words.strip(explorer)
+        self._links.add_class("insitu-faded")  # they are of the state before, for a moment
         self._controls.show()
         self._draw_later()
 
