@@ -83,7 +83,7 @@ PLANS = {
         bfloat16=True,
     ),
     "vgg16-cifar100": Plan(
-        epochs=40,
+        epochs=30,
         peak_rate=0.5,
         batch=256,
         weight_decay=2e-4,
@@ -92,6 +92,7 @@ PLANS = {
         clip=5.0,
         augmentation="crop",
         erase_px=8,
+        smaller=((0.27, 16), (0.27, 24)),
         bfloat16=True,
     ),
     "vit-cifar100": Plan(
@@ -100,7 +101,8 @@ PLANS = {
         batch=256,
         average=0.998,
         augmentation="crop",
-        mixed=0.5,
+        mixed=0.3,
+        smaller=((0.3, 16), (0.3, 24)),
         bfloat16=True,
     ),
 }

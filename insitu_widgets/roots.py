@@ -11,6 +11,7 @@ other classifier.
 from __future__ import annotations
 
 import copy
+import math
 from functools import lru_cache, partial
 from importlib.resources import as_file, files
 from typing import TYPE_CHECKING, Self
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Self
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn import functional
 
 from insitu_widgets.cards import NESTED_ROOTS, NESTED_SUFFIX, ROOTS
 from insitu_widgets.cpus import usable_cpus
@@ -199,9 +201,23 @@ class PatchTokens(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Embed the patches."""
-        patches = self.projection(images).flatten(2).transpose(1, 2)
+        patches = self.projection(images)
+        position = self.position
+        if patches[0, 0].numel() != position.shape[1] - 1:
+            position = _resized(position, patches.shape[-2:])
         first = self.class_token.expand(patches.shape[0], -1, -1)
-        return torch.cat([first, patches], dim=1) + self.position
+        return torch.cat([first, patches.flatten(2).transpose(1, 2)], dim=1) + position
+
+
+def _resized(position: Tensor, shape: torch.Size) -> Tensor:
+    """A position embedding ``[1, 1 + S·S, D]`` for a grid of patches of another shape.
+
+    For training on smaller images than the root's own (Dosovitskiy et al., ICLR 2021, section 3.2).
+    """
+    side = math.isqrt(position.shape[1] - 1)
+    grid = position[:, 1:].transpose(1, 2).unflatten(2, (side, side))
+    grid = functional.interpolate(grid, tuple(shape), mode="bilinear")
+    return torch.cat([position[:, :1], grid.flatten(2).transpose(1, 2)], dim=1)
 
 
 class TokenHead(nn.Module):
@@ -269,11 +285,13 @@ def _resnet18_cifar100() -> Root:
 
 def _vgg16_cifar100() -> Root:
     # VGG-16's thirteen convolutions in five stages, the later ones narrowed from 256, 512 and 512
-    # to 176, 256 and 256 channels, and one linear layer for its three.
+    # to 176, 256 and 256 channels, and one linear layer for its three. The head's average stands for
+    # the last pooling, so that smaller images than 32×32 can be learnt from as well.
     stages = ((64, 64), (128, 128), (176, 176, 176), (256, 256, 256), (256, 256, 256))
     plan: list[str | int] = [entry for stage in stages for entry in (*stage, "M")]
-    layers = list(make_layers(plan, batch_norm=True))
+    layers = list(make_layers(plan[:-1], batch_norm=True))
     ends = [i + 1 for i, layer in enumerate(layers) if isinstance(layer, nn.MaxPool2d)]
+    ends.append(len(layers))
     blocks = [nn.Sequential(*layers[a:b]) for a, b in zip([0, *ends], ends, strict=False)]
     heads = [
         _convolutional_head(64, 128, 256),
@@ -291,16 +309,17 @@ def _vit_cifar100() -> Root:
         image_size=32,
         patch_size=4,
         num_layers=depth,
-        num_heads=4,
+        num_heads=3,
         hidden_dim=width,
         mlp_dim=4 * width,
         num_classes=100,
     )
     # A convolutional stem to 8×8 patches: from 50,000 images a ViT learns little without one.
     projection = nn.Sequential(
-        *_convolution(3, 64),
-        *_convolution(64, 128, stride=2),
-        nn.Conv2d(128, width, 3, stride=2, padding=1),
+        *_convolution(3, 48),
+        *_convolution(48, 96, stride=2),
+        *_convolution(96, 96),
+        nn.Conv2d(96, width, 3, stride=2, padding=1),
     )
     heads = [TokenHead(width, 100) for _ in range(depth)]
     return Root("vit-cifar100", PatchTokens(vit, projection), vit.encoder.layers, heads)

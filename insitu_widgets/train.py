@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 WEIGHTS = Path(__file__).parent / "weights"
 #: Training images of each set that ``--holdout`` keeps for decisions.
 HELD_OUT = {"digits": 200, "cifar100": 5_000}
+_ATTENTION = (SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH)
 #: A checkpoint is written after an epoch, but no sooner than this after the last one.
 CHECKPOINT_EVERY_S = 10.0
 
@@ -73,6 +75,9 @@ class _Training:
         self.plan, self.classes = plan, len(images.classes)
         self.images, self.labels = images.images.to(self.device), images.labels.to(self.device)
         self.mixed_precision = plan.bfloat16 and has_bfloat16(self.device)
+        # On a processor, "flash" attention's backward pass takes twice the time of the plain one.
+        on_cpu = self.device.type == "cpu"
+        self.attention = [SDPBackend.MATH] if on_cpu else list(_ATTENTION)
         with torch.random.fork_rng(devices=[]):  # fresh weights come from the global generator
             torch.manual_seed(seed)
             self.root = ARCHITECTURES[name]().train().to(self.device)
@@ -120,7 +125,10 @@ class _Training:
             batch = functional.interpolate(
                 batch, (side_px, side_px), mode="bilinear", antialias=True
             )
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed_precision):
+        with (
+            torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed_precision),
+            sdpa_kernel(self.attention),
+        ):
             logits = self.root.exits(batch)
         logits = [exit_logits.float() for exit_logits in logits]
         loss = exits_loss(logits, targets, plan)
