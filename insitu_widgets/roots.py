@@ -285,8 +285,8 @@ def _resnet18_cifar100() -> Root:
 
 def _vgg16_cifar100() -> Root:
     # VGG-16's thirteen convolutions in five stages, the later ones narrowed from 256, 512 and 512
-    # to 176, 256 and 256 channels, and one linear layer for its three. The head's average stands for
-    # the last pooling, so that smaller images than 32×32 can be learnt from as well.
+    # to 176, 256 and 256 channels, and one linear layer for its three. The head's average stands
+    # for the last pooling, so that smaller images than 32×32 can be learnt from as well.
     stages = ((64, 64), (128, 128), (176, 176, 176), (256, 256, 256), (256, 256, 256))
     plan: list[str | int] = [entry for stage in stages for entry in (*stage, "M")]
     layers = list(make_layers(plan[:-1], batch_norm=True))
