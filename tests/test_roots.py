@@ -156,7 +156,7 @@ def test_all_exits_of_a_photo_root_from_one_pass_equal_separate_calls(photo_root
 
 @pytest.mark.parametrize(
     ("name", "exits", "parameters"),
-    [("resnet18", 8, 11_977_312), ("vgg16", 5, 4_751_332), ("vit", 6, 3_097_176)],
+    [("resnet18", 8, 11_977_312), ("vgg16", 5, 4_751_332), ("vit", 6, 3_092_232)],
 )
 def test_the_larger_roots_have_their_exits_and_sizes(name, exits, parameters):
     root = ARCHITECTURES[f"{name}-cifar100"]().eval()
@@ -166,6 +166,33 @@ def test_the_larger_roots_have_their_exits_and_sizes(name, exits, parameters):
     assert [each.shape for each in logits] == [(2, 100)] * exits
     sizes = _exit_parameters(root)
     assert sizes == sorted(set(sizes))
+
+
+@pytest.mark.parametrize("side_px", [16, 24])
+def test_the_larger_roots_learn_from_smaller_images(photo_root, side_px):
+    """Every logit depends on them, and a ViT's patches keep their places."""
+    random = torch.Generator().manual_seed(0)
+    images = torch.randn(2, 3, side_px, side_px, generator=random)
+    with torch.inference_mode():
+        for logits in photo_root.exits(images):
+            assert logits.shape == (2, 100)
+            assert not torch.equal(logits[0], logits[1])
+
+
+def test_a_vits_positions_are_interpolated_between_those_of_its_own_grid():
+    root = ARCHITECTURES["vit-cifar100"]().eval()
+    own = root.stem.position.data  # 8×8 patches of a 32×32 image
+    ramp = torch.arange(8.0).repeat_interleave(8)  # a patch's row
+    own[0, 1:], own[0, 0] = ramp[:, None], 100.0
+    root.stem.projection, root.stem.class_token.data = nn.Identity(), torch.zeros(1, 1, 192)
+    with torch.inference_mode():
+        same = root.stem(torch.zeros(1, 192, 8, 8))
+        smaller = root.stem(torch.zeros(1, 192, 4, 4))
+    assert torch.equal(same[0], own[0])
+    assert smaller.shape == (1, 1 + 4 * 4, 192)
+    assert smaller[0, 0, 0] == 100.0  # the class token has no place to move from
+    rows = smaller[0, 1:, 0].reshape(4, 4)
+    assert torch.equal(rows, torch.tensor([0.5, 2.5, 4.5, 6.5])[:, None].expand(4, 4))
 
 
 def test_the_last_exit_of_the_resnet_is_torchvisions_network():
