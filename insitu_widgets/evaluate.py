@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 #: Values in all images from which on a network is made ready first (:func:`for_inference`): below
 #: that, copying it costs as much as it saves, and the digits stay to the bit what they were.
 WORTH_PREPARING = 500_000
+#: Values in a batch where nobody waits for the first one: 200 photographs, or all the digits.
+BATCH_VALUES = 614_400
 
 
 class Classifier(Protocol):
@@ -75,6 +77,17 @@ def accuracies(
     ``network(images)`` gives a list of logits ``[N, classes]``, one for each exit.
     """
     return _counted(_prepared(network, images), images, batch)
+
+
+def right_answers(model: Classifier, images: ImageSet) -> Tensor:
+    """Tell of each image whether the model answers it rightly: bool ``[N]``, in the set's order."""
+    ready = _prepared(model, images)
+    batch = max(1, BATCH_VALUES // images.images[0].numel())
+    right = []
+    for some, labels in zip(images.images.split(batch), images.labels.split(batch), strict=True):
+        with torch.inference_mode():
+            right.append(ready(some).argmax(dim=1) == labels)
+    return torch.cat(right)
 
 
 def _estimates(model: Classifier, images: ImageSet, batch: int) -> Iterator[Estimate]:

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from insitu_widgets.roots import RESIDUAL
+from insitu_widgets.roots import RESIDUAL, RESIDUAL_BLOCKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,11 +93,11 @@ class _Fused(nn.Module):
 class _FusedResidual(nn.Module):
     """torchvision's residual block whose norms are folded, in as many steps as convolutions."""
 
-    def __init__(self, block: BasicBlock | Bottleneck) -> None:
+    def __init__(self, block: nn.Module) -> None:
         super().__init__()
         names = [name for name, _ in block.named_children() if name.startswith("conv")]
         self.convolutions = nn.ModuleList(_Fused(getattr(block, name)) for name in names)
-        self.downsample = block.downsample
+        self.downsample: nn.Module | None = dict(block.named_children()).get("downsample")
 
     def forward(self, feature: Tensor) -> Tensor:
         """Feature ``[N, C, H, W]`` to feature."""
@@ -113,7 +112,7 @@ def _fuse(network: nn.Module) -> None:
     """Put fused steps in the places of those that surely run one after the other."""
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
-            if type(child) in (BasicBlock, Bottleneck) and _is_folded(child):
+            if type(child) in RESIDUAL_BLOCKS and _is_folded(child):
                 setattr(parent, name, _FusedResidual(child))
         if type(parent).forward is nn.Sequential.forward:
             steps = [(n, m) for n, m in parent.named_children() if not isinstance(m, nn.Identity)]

@@ -150,7 +150,10 @@ def test_there_is_no_circle():
         ({"dask", "distributed"}, {"network.sweep", "network.study", "network.cluster"}),
         ({"torchvision"}, {"roots", "air.rates", "cifar100", "levels.imagenet"}),
         ({"safetensors"}, {"roots", "model_card"}),
-        ({"tqdm"}, {"train", "network.study", "network.sweep", "levels.all_in_one"}),
+        (
+            {"tqdm"},
+            {"train", "network.candidates", "network.study", "network.sweep", "levels.all_in_one"},
+        ),
         ({"jsonschema"}, {"network.dsi"}),
         ({"latex2mathml", "nbconvert", "nbformat"}, {"explorer.handout"}),  # in the tests' extra
         ({"river"}, {"network.drift"}),

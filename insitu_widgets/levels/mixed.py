@@ -28,6 +28,7 @@ from insitu_widgets.data import load_data
 from insitu_widgets.levels.allocation import WIDTHS, Allocation, LayerLoss, allocate
 from insitu_widgets.levels.derive import as_sent
 from insitu_widgets.levels.quantised import rebuilt, tensors_of
+from insitu_widgets.levels.sensitivities import sensitivities
 from insitu_widgets.roots import Root, load_root
 
 if TYPE_CHECKING:
@@ -126,17 +127,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     card = card_of(options.root)
     assert card is not None
-    torch.set_num_threads(1)
     root, images = load_root(options.root), load_data(card.data, "train").images
     count = min(options.images or IMAGES[card.data], len(images))
-    lines = []
-    for exit_ in range(1, root.num_exits + 1):
-        layers = {
-            loss.name: {"weights": loss.weights, "losses": [float(f"{x:.4g}") for x in loss.losses]}
-            for loss in sensitivity(root, images[-count:], exit_)
-        }
-        lines.append(f'"{exit_}": {json.dumps(layers)}')
-        print(f"{options.root}: exit {exit_} of {root.num_exits}, {len(layers)} layers", flush=True)
+    layers: dict[int, dict[str, object]] = {exit_: {} for exit_ in range(1, root.num_exits + 1)}
+    for exit_, loss in sensitivities(root, images[-count:]):
+        rounded = [float(f"{x:.4g}") for x in loss.losses]
+        layers[exit_][loss.name] = {"weights": loss.weights, "losses": rounded}
+        if exit_ == root.num_exits:
+            print(f"{options.root}: {loss.name}", flush=True)
+    lines = [f'"{exit_}": {json.dumps(found)}' for exit_, found in layers.items()]
     weights = (Path(__file__).parents[1] / "weights" / f"{options.root}.safetensors").read_bytes()
     about = {
         "root": options.root,

@@ -11,14 +11,13 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import TYPE_CHECKING
 
-import torch
-
 from insitu_widgets.air import protection
 from insitu_widgets.air.channel import Link, transmit
 from insitu_widgets.air.payload import pack, unpack
 from insitu_widgets.cards import NESTED_SUFFIX
 from insitu_widgets.errors import in_range, one_of
 from insitu_widgets.estimate import Estimate
+from insitu_widgets.evaluate import right_answers
 from insitu_widgets.levels.derive import SubModel, derive
 from insitu_widgets.levels.quantisers import PER_CHANNEL, Coded
 from insitu_widgets.levels.recipe import WIDEST_CODE, Recipe
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from insitu_widgets.data import ImageSet
-    from insitu_widgets.roots import Root
 
 #: Which levels a candidate may use; the last one cuts from the root's all-in-one weights.
 FAMILIES = ("depth alone", "parameters alone", "bits alone", "together", "together, all-in-one")
@@ -230,8 +228,7 @@ def _protected(
 
 def halves(model: nn.Module, images: ImageSet) -> tuple[int, int]:
     """Right answers among the images at even and at odd places."""
-    with torch.inference_mode():
-        right = model(images.images).argmax(1) == images.labels
+    right = right_answers(model, images)
     return int(right[0::2].sum()), int(right[1::2].sum())
 
 

@@ -8,9 +8,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from insitu_widgets import load_data
+from insitu_widgets import load_data, load_root
 from insitu_widgets.levels.mixed import WIDTHS, LayerLoss, allocate, sensitivity
 from insitu_widgets.levels.quantised import quantise_network
+from insitu_widgets.levels.sensitivities import sensitivities
 
 convex = st.builds(
     lambda name, weights, top: LayerLoss(str(name), weights, tuple(top * 4.0**-w for w in WIDTHS)),
@@ -99,3 +100,16 @@ def test_the_plan_takes_milliseconds(measured):
     start = time.perf_counter()
     allocate(measured, 3 * sum(layer.weights for layer in measured))
     assert time.perf_counter() - start < 0.05
+
+
+@pytest.mark.parametrize("name", ["vgg-digits", "vit-digits", "resnet-digits-nested"])
+def test_all_exits_at_once_measure_what_each_exit_alone_does(name):
+    root, images = load_root(name), load_data("digits", "train").images[940:]
+    found = {}
+    for exit_, loss in sensitivities(root, images):
+        found.setdefault(exit_, []).append(loss)
+    assert list(found) == list(range(1, root.num_exits + 1))
+    for exit_ in (1, 3, root.num_exits):
+        for mine, alone in zip(found[exit_], sensitivity(root, images, exit_), strict=True):
+            assert (mine.name, mine.weights) == (alone.name, alone.weights)
+            assert mine.losses == pytest.approx(alone.losses, rel=1e-3, abs=1e-6)

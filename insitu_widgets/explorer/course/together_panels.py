@@ -7,16 +7,15 @@ from functools import lru_cache
 from itertools import product
 from math import log10
 
-from insitu_widgets.estimate import Estimate
 from insitu_widgets.explorer.course import bits_figures as figures
 from insitu_widgets.explorer.course import bits_live as live
-from insitu_widgets.explorer.course.parameter_figures import byte_axis
+from insitu_widgets.explorer.course.budget_lines import line, over_bytes, table_row
 from insitu_widgets.explorer.course.parameter_live import nested_name
 from insitu_widgets.explorer.panels import Chart, Panel, Picture, choice, slider
 from insitu_widgets.levels.recipe import Recipe
 from insitu_widgets.levels.retrain import Hardening, TrainingStep
 from insitu_widgets.network import envelope
-from insitu_widgets.network.envelope import FAMILIES, Best, Candidate, Channel
+from insitu_widgets.network.envelope import FAMILIES, Candidate, Channel
 from insitu_widgets.roots import Root
 from insitu_widgets.units import error_rate, percent, quantity
 
@@ -92,13 +91,13 @@ def _envelope(root: str, budget: int) -> Iterator[Picture]:
 
 
 def _drawn(pool: Mapping[str, Sequence[Candidate]], budget: int, progress: float) -> Picture:
-    lines = {family: _line(candidates) for family, candidates in pool.items() if candidates}
-    spec = _over_bytes(lines, "Budget: received bytes (logarithmic)")
+    lines = {family: line(found, BUDGETS) for family, found in pool.items() if found}
+    spec = over_bytes(lines, "Budget: received bytes (logarithmic)", BUDGETS)
     rows, said = [], []
     for family, candidates in pool.items():
         if any(c.num_bits <= 8 * budget for c in candidates):
             found = envelope.best(candidates, 8 * budget)
-            rows.append(_row(family, found))
+            rows.append(table_row(family, found))
             said.append(f"{family} {percent(found.estimate.accuracy)}")
         elif candidates:
             smallest = min(c.num_bits for c in candidates) / 8
@@ -112,26 +111,6 @@ def _drawn(pool: Mapping[str, Sequence[Candidate]], budget: int, progress: float
     )
     chart = Chart("Accuracy for every budget", words, figures.with_mark(spec, log10(budget)))
     return Picture({"envelope": chart}, table, progress)
-
-
-def _row(family: str, found: Best) -> str:
-    what = " / ".join(dict.fromkeys(c.what.partition(" · ")[2] for c in found.chosen))
-    estimate = found.estimate
-    share = f"{percent(estimate.accuracy)} ({percent(estimate.low)} to {percent(estimate.high)})"
-    return f"<tr><td>{family}</td><td>{what}</td><td>{share}</td></tr>"
-
-
-def _line(candidates: Sequence[Candidate]) -> list[tuple[float, Estimate]]:
-    smallest = min(c.num_bits for c in candidates)
-    return [
-        (log10(budget), envelope.best(candidates, 8 * budget).estimate)
-        for budget in BUDGETS
-        if 8 * budget >= smallest
-    ]
-
-
-def _over_bytes(lines: Mapping[str, figures.Line], title: str) -> figures.Spec:
-    return figures.accuracy_lines(lines, title, byte_axis(BUDGETS[0], BUDGETS[-1]))
 
 
 def protection_panel() -> Panel:
@@ -209,8 +188,8 @@ def _protection(
 def _compared(
     pool: Mapping[str, Sequence[Candidate]], ber: float, progress: float, told: str = ""
 ) -> Picture:
-    lines = {name: _line(candidates) for name, candidates in pool.items() if candidates}
-    spec = _over_bytes(lines, "Received bytes, protection counted (logarithmic)")
+    lines = {name: line(found, BUDGETS) for name, found in pool.items() if found}
+    spec = over_bytes(lines, "Received bytes, protection counted (logarithmic)", BUDGETS)
     said = "; ".join(f"{name} {_enough(line)}" for name, line in lines.items())
     words = f"Bit-error rate {error_rate(ber)}. Least that gives 95 %: {said}."
     chart = Chart("Accuracy for every received byte", words, spec)

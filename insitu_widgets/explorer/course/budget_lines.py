@@ -1,0 +1,45 @@
+"""The best for every budget, as lines and as rows of a table: what the envelope's panels share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import log10
+
+from insitu_widgets.estimate import Estimate
+from insitu_widgets.explorer.course import bits_figures as figures
+from insitu_widgets.explorer.course.parameter_figures import byte_axis
+from insitu_widgets.network import envelope
+from insitu_widgets.network.envelope import Best, Candidate
+from insitu_widgets.units import percent
+
+
+def line(candidates: Sequence[Candidate], budgets: Sequence[float]) -> list[tuple[float, Estimate]]:
+    """The best of every budget (bytes) that buys anything: its decimal logarithm, its accuracy."""
+    smallest = min(c.num_bits for c in candidates)
+    return [
+        (log10(budget), envelope.best(candidates, 8 * budget).estimate)
+        for budget in budgets
+        if 8 * budget >= smallest
+    ]
+
+
+def over_bytes(
+    lines: Mapping[str, figures.Line], title: str, budgets: Sequence[float]
+) -> figures.Spec:
+    """Accuracy over budgets (bytes) on a logarithmic axis."""
+    return figures.accuracy_lines(lines, title, byte_axis(budgets[0], budgets[-1]))
+
+
+def table_row(family: str, found: Best) -> str:
+    """A row: who, the choice of each half, its accuracy on the other."""
+    return f"<tr><td>{family}</td><td>{chosen(found)}</td><td>{share(found.estimate)}</td></tr>"
+
+
+def chosen(found: Best) -> str:
+    """The recipes that the two halves have chosen, once if they agree."""
+    return " / ".join(dict.fromkeys(c.what.partition(" · ")[2] for c in found.chosen))
+
+
+def share(estimate: Estimate) -> str:
+    """An accuracy with its 95 % interval."""
+    return f"{percent(estimate.accuracy)} ({percent(estimate.low)} to {percent(estimate.high)})"

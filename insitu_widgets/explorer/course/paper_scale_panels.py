@@ -1,0 +1,163 @@
+"""The envelope of a root of the paper's scale, from candidates that were measured before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from math import log10
+
+from insitu_widgets.cards import ROOTS
+from insitu_widgets.explorer.course import bits_figures as figures
+from insitu_widgets.explorer.course.budget_lines import (
+    chosen,
+    line,
+    over_bytes,
+    share,
+    table_row,
+)
+from insitu_widgets.explorer.panels import Chart, Panel, Picture, choice, slider
+from insitu_widgets.levels.recipe import Recipe
+from insitu_widgets.network import envelope
+from insitu_widgets.network.candidates import BIT_ERROR_RATES, Row, load_candidates, shipped
+from insitu_widgets.network.envelope import Candidate
+from insitu_widgets.units import error_rate, percent, quantity
+
+#: Budgets, bytes.
+BUDGETS = tuple(round(16_000 * 2 ** (step / 2)) for step in range(24))
+#: Shares of the float32 root's bits that the table looks at.
+SHARES = (0.06, 0.03, 0.015)
+
+Pool = Mapping[str, Sequence[Candidate]]
+
+
+def paper_scale_panel() -> Panel:
+    """For every budget the best sub-model of a large root, with and without bit errors."""
+    roots = shipped()
+    return Panel(
+        "The best sub-model for every budget, at the paper's scale",
+        "Measured before, on test images of CIFAR-100 (how many: under the table): packed, sent "
+        "and unpacked sub-models; chosen on one half of the images, measured on the other, both "
+        "ways. Nothing is re-trained. Assumed: a protected bit takes 2 bits.",
+        {
+            "root": choice("Root", roots, roots[0]),
+            "ber": slider("Bit-error rate", BIT_ERROR_RATES, 0.0, _rate),
+            "budget": slider("Budget", BUDGETS, BUDGETS[12], lambda size: quantity(size, "B")),
+        },
+        _steps,
+    )
+
+
+def _rate(rate: float) -> str:
+    return error_rate(rate) if rate else "no errors"
+
+
+def _steps(root: str, ber: float, budget: float) -> Iterator[Picture]:
+    rows = load_candidates(root)
+    pool = clean(rows) if ber == 0 else received(rows, ber)
+    lines = {name: line(found, BUDGETS) for name, found in pool.items()}
+    words, table = _within(pool, budget)
+    spec = over_bytes(lines, "Received bytes, protection counted (logarithmic)", BUDGETS)
+    chart = Chart(
+        f"Accuracy for every received byte, {_rate(ber)}",
+        words,
+        figures.with_mark(spec, log10(budget)),
+    )
+    images = sum(rows[0].candidate.seen)
+    told = f"<p>{images:,} images, half for each choice; intervals are theirs (95 %).</p>"
+    yield Picture({"envelope": chart}, table + _small_shares(root, rows) + told)
+
+
+def clean(rows: Sequence[Row]) -> dict[str, list[Candidate]]:
+    """What can be had without errors: each level alone, and all three together."""
+    named: dict[str, list[Candidate]] = {family: [] for family in envelope.FAMILIES[:4]}
+    for row in rows:
+        if row.channel.bit_error_rate == 0:
+            recipe = row.recipe
+            whole = Recipe(recipe.root)
+            if recipe in (Recipe(recipe.root, recipe.exit), whole):
+                named["depth alone"].append(row.candidate)
+            if recipe in (Recipe(recipe.root, keep=recipe.keep), whole):
+                named["parameters alone"].append(row.candidate)
+            if (recipe.exit, recipe.keep) == (None, 1.0):
+                named["bits alone"].append(row.candidate)
+            named["together"].append(row.candidate)
+    return {name: found for name, found in named.items() if found}
+
+
+def received(rows: Sequence[Row], bit_error_rate: float) -> dict[str, list[Candidate]]:
+    """What arrives over a channel with errors, by representation and protection."""
+    named: dict[str, list[Candidate]] = {}
+    for row in rows:
+        channel = row.channel
+        if channel.bit_error_rate == bit_error_rate:
+            if channel.guard != "none":
+                name = "half precision, guard"
+            elif channel.protected:
+                name = f"codes, first {channel.protected} protected"
+            else:
+                name = "codes"
+            named.setdefault(name, []).append(row.candidate)
+    return named
+
+
+def _within(pool: Pool, budget: float) -> tuple[str, str]:
+    rows, said = [], []
+    for name, candidates in pool.items():
+        smallest = min(c.num_bits for c in candidates)
+        if smallest <= 8 * budget:
+            found = envelope.best(candidates, 8 * budget)
+            rows.append(table_row(name, found))
+            said.append(f"{name} {percent(found.estimate.accuracy)}")
+        else:
+            least = quantity(smallest / 8, "B")
+            rows.append(f"<tr><td>{name}</td><td>nothing fits below {least}</td><td></td></tr>")
+            said.append(f"{name} nothing")
+    words = f"Within {quantity(budget, 'B')}: {', '.join(said)}."
+    return words, (
+        f"<table><tr><th></th><th>best within {quantity(budget, 'B')}, chosen on each half</th>"
+        f"<th>accuracy on the other</th></tr>{''.join(rows)}</table>"
+    )
+
+
+def small_share(rows: Sequence[Row], bit_error_rate: float, num_bits: float) -> envelope.Best:
+    """The best of all representations within so many bits, protection counted.
+
+    Raises
+    ------
+    ValueError
+        If nothing is so small.
+    """
+    pool = []
+    for row in rows:
+        if row.channel.bit_error_rate == bit_error_rate:
+            safe = row.channel.protected
+            what = row.candidate.what + (f" · first {safe} protected" if safe else "")
+            pool.append(replace(row.candidate, what=what))
+    return envelope.best(pool, num_bits)
+
+
+def _small_shares(root: str, rows: Sequence[Row]) -> str:
+    whole = next(
+        row.candidate
+        for row in rows
+        if row.recipe == Recipe(root) and row.channel.bit_error_rate == 0
+    )
+    reference = sum(whole.right) / sum(whole.seen)
+    lines = []
+    for part in SHARES:
+        for rate in BIT_ERROR_RATES:
+            found = small_share(rows, rate, part * whole.num_bits)
+            lost = 100 * (reference - found.estimate.accuracy)
+            lines.append(
+                f"<tr><td>{percent(part)}</td><td>{_rate(rate)}</td><td>{chosen(found)}</td>"
+                f"<td>{share(found.estimate)}</td><td>{lost:.1f}</td></tr>"
+            )
+    return (
+        f"<p>Small shares of the float32 root ({quantity(whole.num_bits / 8, 'B')}, "
+        f"{percent(reference)} on these images; {percent(ROOTS[root].accuracy[-1])} on all):</p>"
+        "<table><tr><th>of its bits</th><th>bit-error rate</th><th>chosen on each half</th>"
+        f"<th>accuracy on the other</th><th>points lost</th></tr>{''.join(lines)}</table>"
+    )
+
+
+__all__ = ["paper_scale_panel"]

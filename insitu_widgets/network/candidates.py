@@ -1,0 +1,193 @@
+"""Candidates of the envelope, measured before: for roots that no one waits for.
+
+    python -m insitu_widgets.network.candidates resnet18-cifar100
+
+A digits root's envelope is measured while one looks on; one of CIFAR-100's size takes half an
+hour. The command measures every recipe of :mod:`insitu_widgets.network.envelope` without errors,
+and codes at two bit-error rates, bare and with their first bits protected; stopped, it goes on
+where it stopped. Reading the table needs no images.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import hashlib
+import platform
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import lru_cache
+from importlib.resources import files
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from tqdm import tqdm
+
+from insitu_widgets.cards import ROOTS, card_of
+from insitu_widgets.data import load_data
+from insitu_widgets.errors import one_of
+from insitu_widgets.levels.recipe import Recipe
+from insitu_widgets.network.envelope import FAMILIES, Candidate, Channel, measure, recipes
+from insitu_widgets.roots import load_root
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+FOLDER = Path(__file__).parents[1] / "catalogue"
+SUFFIX = "-candidates.csv"
+#: Without errors first; then the paper's "sufficient" rate, and one that is not.
+BIT_ERROR_RATES = (0.0, 1e-3, 1e-2)
+#: What is sent over a channel with errors: half precision with a guard, and codes.
+SENT_KEEPS, SENT_BITS = (1.0, 0.5, 0.2), (2, 3, 4, 8)
+#: First bits of a code on the reliable channel, which takes 1 ÷ this rate bits for each.
+PROTECTED, CODE_RATE = (0, 1, 2), 0.5
+COLUMNS = (
+    *("root", "exit", "keep", "bits", "mixed", "bit_error_rate", "guard", "protected"),
+    *("code_rate", "seeds", "num_bits", "right_even", "right_odd", "seen_even", "seen_odd"),
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measured candidate: what was cut, over which channel, and what came of it."""
+
+    recipe: Recipe
+    channel: Channel
+    candidate: Candidate
+
+
+def plan(root: str, seeds: Sequence[int] = (0,)) -> Iterator[tuple[Recipe, Channel]]:
+    """What is measured, in its order: a rate is whole before the next begins."""
+    card = card_of(root)
+    assert card is not None
+    exits = range(1, card.num_exits + 1)
+    clean = (recipe for family in FAMILIES[:4] for recipe in recipes(root, family, card.num_exits))
+    for recipe in dict.fromkeys(clean):
+        yield recipe, Channel()
+    for rate in BIT_ERROR_RATES[1:]:
+        draws = tuple(seeds)
+        for exit_, keep in product(exits, SENT_KEEPS):
+            yield Recipe(root, exit_, keep, 16), Channel(rate, "zero", seeds=draws)
+        for protected in PROTECTED:
+            channel = Channel(rate, protected=protected, code_rate=CODE_RATE, seeds=draws)
+            for cut in product(exits, SENT_KEEPS, SENT_BITS):
+                yield Recipe(root, *cut), channel
+
+
+def shipped() -> tuple[str, ...]:
+    """The roots whose candidates are shipped."""
+    folder = files("insitu_widgets") / "catalogue"
+    names = {path.name for path in folder.iterdir()}
+    return tuple(name for name in ROOTS if name + SUFFIX in names)
+
+
+@lru_cache(maxsize=4)
+def load_candidates(root: str) -> tuple[Row, ...]:
+    """The measured candidates of one root.
+
+    Raises
+    ------
+    ValueError
+        If none are shipped for it, naming the roots that have them.
+    """
+    one_of("root", root, shipped())
+    path = files("insitu_widgets") / "catalogue" / (root + SUFFIX)
+    with path.open(encoding="utf-8") as file:
+        return tuple(read(file))
+
+
+def read(file: Iterable[str]) -> Iterator[Row]:
+    """Rows of a table: lines of notes that begin with #, a heading, then one candidate a line."""
+    for values in csv.DictReader(line for line in file if not line.startswith("#")):
+        recipe = Recipe(
+            values["root"],
+            int(values["exit"]) if values["exit"] else None,
+            float(values["keep"]),
+            int(values["bits"]),
+            mixed=values["mixed"] == "mixed",
+        )
+        channel = Channel(
+            float(values["bit_error_rate"]),
+            values["guard"],
+            int(values["protected"]),
+            float(values["code_rate"]),
+            tuple(range(int(values["seeds"]))),
+        )
+        right = float(values["right_even"]), float(values["right_odd"])
+        seen = int(values["seen_even"]), int(values["seen_odd"])
+        yield Row(recipe, channel, Candidate(str(recipe), float(values["num_bits"]), right, seen))
+
+
+def written(row: Row) -> list[object]:
+    """A row's values, in the order of :data:`COLUMNS`."""
+    recipe, channel, found = row.recipe, row.channel, row.candidate
+    mixed = "mixed" if recipe.mixed else ""
+    sent = (channel.bit_error_rate, channel.guard, channel.protected, channel.code_rate)
+    right = [f"{value:g}" for value in found.right]
+    cut = (recipe.root, recipe.exit or "", recipe.keep, recipe.bits, mixed)
+    return [*cut, *sent, len(channel.seeds), f"{found.num_bits:.0f}", *right, *found.seen]
+
+
+def _key(recipe: Recipe, channel: Channel) -> tuple[Recipe, Channel]:
+    return recipe, replace(channel, seeds=())
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line: measure the shipped candidates of one root."""
+    parser = argparse.ArgumentParser(
+        prog="python -m insitu_widgets.network.candidates",
+        description="Measure what the envelope of a root is chosen from; stopped, it goes on.",
+    )
+    parser.add_argument("root", choices=ROOTS, help="which root")
+    parser.add_argument("--images", type=int, default=2000, help="test images, balanced (2000)")
+    parser.add_argument("--seeds", type=int, default=1, help="draws of the channel (1)")
+    parser.add_argument("--bfloat16", action="store_true", help="compute in bfloat16: faster")
+    parser.add_argument("--out", type=Path, help="CSV to write (the shipped one)")
+    options = parser.parse_args(arguments)
+    path = options.out or FOLDER / (options.root + SUFFIX)
+    card = card_of(options.root)
+    assert card is not None
+    images = load_data(card.data, limit=options.images)
+    _begin(path, options.root, len(images), card.data, bfloat16=options.bfloat16)
+    with path.open(encoding="utf-8") as file:
+        done = {_key(row.recipe, row.channel) for row in read(file)}
+    wanted = list(plan(options.root, range(options.seeds)))
+    left = [(recipe, channel) for recipe, channel in wanted if _key(recipe, channel) not in done]
+    root = load_root(options.root)
+    with path.open("a", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        for recipe, channel in tqdm(left, unit="candidate"):
+            with torch.autocast("cpu", torch.bfloat16, enabled=options.bfloat16):
+                found = measure(root, recipe, images, channel)
+            writer.writerow(written(Row(recipe, channel, found)))
+            file.flush()
+
+
+def _begin(path: Path, root: str, images: int, data: str, *, bfloat16: bool) -> None:
+    """Write how, when and on what; refuse a table of other weights or other images."""
+    weights = (Path(__file__).parents[1] / "weights" / f"{root}.safetensors").read_bytes()
+    precision = "bfloat16" if bfloat16 else "float32"
+    same = (
+        f"# weights: SHA-256 {hashlib.sha256(weights).hexdigest()}",
+        f"# images: {images} test images of {data}; computed in {precision}",
+    )
+    if path.exists():
+        text = path.read_text(encoding="utf-8")
+        path.write_text(text[: text.rfind("\n") + 1], encoding="utf-8")  # the last may be cut
+        if not all(line in text.splitlines() for line in same):
+            msg = f"{path} was measured on other weights or images. Delete it, or name another."
+            raise SystemExit(msg)
+        return
+    lines = (
+        f"# measured with: python -m insitu_widgets.network.candidates {root}",
+        f"# begun: {datetime.now(UTC):%Y-%m-%d}; torch {torch.__version__}, {platform.machine()}",
+        *same,
+        ",".join(COLUMNS),
+    )
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""Candidates measured before: the table goes on where it was cut, and holds what is measured."""
+
+from itertools import islice
+
+import pytest
+
+from insitu_widgets import Recipe, load_data, load_root
+from insitu_widgets.cards import ROOTS
+from insitu_widgets.network import candidates
+from insitu_widgets.network.candidates import COLUMNS, load_candidates, main, plan, read, shipped
+from insitu_widgets.network.envelope import FAMILIES, Channel, measure, recipes
+
+ROOT = "vgg-digits"
+SOME = [
+    (Recipe(ROOT, 2), Channel()),
+    (Recipe(ROOT, None, 0.5, 3, mixed=True), Channel()),
+    (Recipe(ROOT, 3, 1.0, 16), Channel(1e-3, "zero", seeds=(0, 1))),
+    (Recipe(ROOT, 4, 0.2, 4), Channel(1e-2, protected=1, seeds=(0, 1))),
+]
+
+
+def test_a_rate_is_whole_before_the_next_begins():
+    wanted = list(plan(ROOT, (0, 1)))
+    rates = [channel.bit_error_rate for _, channel in wanted]
+    assert rates == sorted(rates)
+    clean = [recipe for recipe, channel in wanted if channel == Channel()]
+    exits = ROOTS[ROOT].num_exits
+    assert set(clean) == {r for family in FAMILIES[:4] for r in recipes(ROOT, family, exits)}
+    assert len(clean) == len(set(clean))
+    sent = [(recipe, channel) for recipe, channel in wanted if channel.bit_error_rate]
+    assert len(sent) == len(set(sent))
+    assert all(channel.seeds == (0, 1) for _, channel in sent)
+    assert all(recipe.bits <= 8 for recipe, channel in sent if channel.protected)
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch):
+    """Measure SOME of the plan on a hundred digits; returns the file."""
+    path = tmp_path / "some.csv"
+
+    def run(*options, wanted=SOME, images="100"):
+        monkeypatch.setattr(candidates, "plan", lambda *_: iter(wanted))
+        main([ROOT, "--images", images, "--seeds", "2", "--out", str(path), *options])
+        return path
+
+    return run
+
+
+def rows_of(path):
+    with path.open() as file:
+        return list(read(file))
+
+
+def test_its_rows_are_what_the_envelope_measures(command):
+    path = command()
+    root, images = load_root(ROOT), load_data("digits", limit=100)
+    found = rows_of(path)
+    assert [(row.recipe, row.channel.seeds) for row in found] == [
+        (recipe, channel.seeds) for recipe, channel in SOME
+    ]
+    for row, (recipe, channel) in zip(found, SOME, strict=True):
+        expected = measure(root, recipe, images, channel)
+        assert row.candidate.right == expected.right
+        assert row.candidate.seen == (50, 50)
+        assert row.candidate.num_bits == pytest.approx(expected.num_bits, abs=0.5)
+        assert row.candidate.what == str(recipe)
+        assert (row.channel.guard, row.channel.protected) == (channel.guard, channel.protected)
+
+
+@pytest.mark.parametrize("cut", [1, 30])
+def test_it_goes_on_where_it_was_cut(command, cut, monkeypatch):
+    whole = command().read_text()
+    path = command()
+    assert path.read_text() == whole  # nothing was left to do
+    path.write_text(whole[:-cut])
+    calls = []
+    monkeypatch.setattr(candidates, "measure", lambda *all_: calls.append(all_) or measure(*all_))
+    assert command().read_text() == whole
+    assert len(calls) == 1
+
+
+def test_other_images_are_refused(command):
+    command()
+    with pytest.raises(SystemExit, match=r"other weights or images\. Delete it"):
+        command(images="200")
+    with pytest.raises(SystemExit, match="other weights or images"):
+        command("--bfloat16")
+
+
+def test_a_root_without_a_table_is_refused_by_name():
+    with pytest.raises(ValueError, match=r"^root must be one of .*; got 'vgg-digits'\. Choose"):
+        load_candidates(ROOT)
+
+
+def test_what_is_shipped_is_whole_for_its_first_rate():
+    assert "resnet18-cifar100" in shipped()
+    for root in shipped():
+        rows = load_candidates(root)
+        first = [recipe for recipe, channel in plan(root) if channel == Channel()]
+        assert [row.recipe for row in rows[: len(first)]] == first
+        assert len({row.candidate.seen for row in rows}) == 1
+        for row in islice(rows, 0, None, 17):
+            assert all(0 <= r <= n for r, n in zip(row.candidate.right, row.candidate.seen,
+                                                    strict=True))  # fmt: skip
+    assert len(COLUMNS) == len(candidates.written(rows[0]))
