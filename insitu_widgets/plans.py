@@ -96,13 +96,13 @@ PLANS = {
         bfloat16=True,
     ),
     "vit-cifar100": Plan(
-        epochs=40,
+        epochs=36,
         peak_rate=2e-3,
         batch=256,
         average=0.998,
         augmentation="crop",
-        mixed=0.3,
-        smaller=((0.3, 16), (0.3, 24)),
+        mixed=0.2,
+        smaller=((0.36, 16), (0.36, 24)),
         bfloat16=True,
     ),
 }
