@@ -37,6 +37,7 @@ class Plan:
     mixed: float = 0.0  # share of the batches that CutMix mixes
     smaller: tuple[tuple[float, int], ...] = ()  # first (share of the epochs, images' side in px)
     bfloat16: bool = False  # mixed precision where the processor has it
+    alone: bool = False  # only the last exit learns: what the others cost it is seen beside it
 
     def side_px(self, epoch: int) -> int | None:
         """The side to which images are shrunk in an epoch, counted from 0; ``None``: as they are.
@@ -54,7 +55,8 @@ class Plan:
     def record(self) -> dict[str, Any]:
         """What a card tells: all but what this plan makes no use of."""
         unused = NOT_CROPPED if self.augmentation == "crop" else NOT_WARPED
-        return {name: value for name, value in asdict(self).items() if name not in unused}
+        # A root that is shipped has learnt with all its exits.
+        return {n: value for n, value in asdict(self).items() if n not in (*unused, "alone")}
 
 
 #: What plans that crop make no use of, and what plans that warp leave as it is.

@@ -129,7 +129,7 @@ class _Training:
             torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed_precision),
             sdpa_kernel(self.attention),
         ):
-            logits = self.root.exits(batch)
+            logits = [self.root(batch)] if plan.alone else self.root.exits(batch)
         logits = [exit_logits.float() for exit_logits in logits]
         loss = exits_loss(logits, targets, plan)
         self.optimiser.zero_grad()
@@ -229,8 +229,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="keep some training images back (200 digits, 5,000 photographs), report on these, "
         "write nothing",
     )
+    parser.add_argument(
+        "--alone",
+        action="store_true",
+        help="train the last exit only, to see what the others cost it; write nothing",
+    )
     options = parser.parse_args(arguments)
-    plan = PLANS[options.root]
+    plan = replace(PLANS[options.root], alone=options.alone)
     if options.epochs is not None:
         try:
             plan = replace(plan, epochs=in_range("--epochs", options.epochs, 1, 10_000))
@@ -240,11 +245,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     images = held = load_data(data, "train")
     if options.holdout:
         images, held = hold_out(images, data)
-    run = f"{options.root}-holdout" if options.holdout else options.root
+    if options.alone and not options.holdout:
+        held = load_data(data)
+    run = options.root + "-alone" * options.alone + "-holdout" * options.holdout
     settings = f"{asdict(plan)}, seed {options.seed}, {len(images)} images"
     checkpoint = Checkpoint(options.checkpoints / f"{run}.pt", settings)
     root = train(options.root, images, plan, options.seed, checkpoint)
-    if options.holdout:
+    if options.alone:
+        print(f"{options.root}: last exit alone {exit_accuracies(root, held)[-1]:.2%}")
+    elif options.holdout:
         print(*(f"{a:.1%}" for a in exit_accuracies(root, held)))
     else:
         mixed = plan.bfloat16

@@ -357,6 +357,20 @@ def test_a_holdout_writes_nothing_and_tests_nothing(tmp_path, monkeypatch, capsy
     assert capsys.readouterr().out.count("%") == 6
 
 
+def test_the_last_exit_alone_learns_alone_and_writes_nothing(tmp_path, images, capsys):
+    plan = replace(PLANS["vgg-digits"], epochs=1, batch=20, alone=True)
+    before = train._Training("vgg-digits", images, plan, 0).root
+    after = train.train("vgg-digits", images, plan)
+    for mine, fresh in zip(after.heads[:-1], before.heads[:-1], strict=True):
+        assert all(map(torch.equal, mine.parameters(), fresh.parameters()))
+    assert not torch.equal(after.heads[-1][-1].weight, before.heads[-1][-1].weight)
+    assert not torch.equal(after.blocks[0][0].weight, before.blocks[0][0].weight)
+    train.main(["vgg-digits", "--epochs", "1", "--alone", "--checkpoints", str(tmp_path),
+                "--out", str(tmp_path / "none")])  # fmt: skip
+    assert not (tmp_path / "none").exists()
+    assert capsys.readouterr().out.startswith("vgg-digits: last exit alone ")
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
