@@ -1,4 +1,4 @@
-"""The training of an all-in-one root, step by step; :mod:`.all_in_one` tells what it is for.
+"""The training of an all-in-one root, step by step; :mod:`all_in_one` tells what it is for.
 
 A step learns from one batch: the whole root at all its exits, and its random sub-models, all of
 one graph, so that a step needs the memory of 1 + sub-models passes. The teacher answers once, the
@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -20,12 +20,10 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from insitu_widgets.cards import NESTED_SUFFIX
 from insitu_widgets.data import ImageSet
 from insitu_widgets.errors import in_range, one_of
-from insitu_widgets.levels import bit, parameter
+from insitu_widgets.levels.arriving import Grids, arriving
 from insitu_widgets.levels.depth import cut
-from insitu_widgets.levels.derive import NESTED_AT, weights_and_rest
 from insitu_widgets.levels.descent import Descent
-from insitu_widgets.levels.recipe import WIDEST_CODE
-from insitu_widgets.levels.retrain import lesson, passed, soft_answers
+from insitu_widgets.levels.retrain import lesson, soft_answers
 from insitu_widgets.plans import Plan, has_bfloat16
 from insitu_widgets.roots import Root
 
@@ -191,12 +189,12 @@ class Training:
         exits = [lesson(exit_, labels, soft) for exit_ in self._asked(self._student.exits, batch)]
         weights = torch.linspace(self._plan.first_exit, 1.0, len(exits), device=batch.device)
         loss = (torch.stack(exits) * weights).sum() / weights.sum()
-        grids: _Grids = {}
+        grids: Grids = {}
         for _ in range(self._plan.submodels):
             loss = loss + lesson(self._submodel(batch, grids), labels, soft)
         return loss / (1 + self._plan.submodels)
 
-    def _submodel(self, batch: Tensor, grids: _Grids) -> Tensor:
+    def _submodel(self, batch: Tensor, grids: Grids) -> Tensor:
         """What a random sub-model says, with the gradient of the weights that it keeps."""
         last, dense, depth, place = torch.rand(4, generator=self.random).tolist()
         exits = self._student.num_exits
@@ -212,55 +210,6 @@ class Training:
         with torch.autocast(batch.device.type, torch.bfloat16, enabled=self._mixed_precision):
             answer = network(batch)
         return [logits.float() for logits in (answer if isinstance(answer, list) else [answer])]
-
-
-#: A layer's weights -> the codes of the grid that its sub-models share, and the steps at 4 bits.
-_Grids: TypeAlias = dict[Tensor, tuple[Tensor, Tensor]]
-
-
-def arriving(network: torch.nn.Module, keep: float, bits: int, grids: _Grids) -> dict[str, Tensor]:
-    """An all-in-one sub-model's weights, with the gradient of those of the network that are sent.
-
-    They are what :func:`~insitu_widgets.levels.derive.derive` gives for the same exit, share and
-    bits, but for two things: the last bit of a float, and, of a network of more than some hundred
-    thousand weights, the share itself, which is found from a sample and so is off by some
-    thousandths (:func:`~insitu_widgets.levels.parameter.near_group_masks`). What is trained is
-    therefore always a sub-model that can be asked for.
-
-    Parameters
-    ----------
-    network
-        The root up to an exit, as :func:`insitu_widgets.levels.depth.cut` gives it.
-    keep
-        Fraction of the weights, in (0, 1].
-    bits
-        1 … 8, or 32.
-    grids
-        What is known of the layers' grids; it grows.
-
-    Returns
-    -------
-    dict[str, Tensor]
-        Layer name -> weights; empty where they are the network's own.
-    """
-    if keep == 1.0 and bits > WIDEST_CODE:
-        return {}
-    masks = parameter.near_group_masks(weights_and_rest(network)[0], keep)
-    parameters = dict(network.named_parameters())
-    return {
-        name: passed(parameters[name], mask, _sent(parameters[name], mask, bits, grids))
-        for name, mask in masks.items()
-    }
-
-
-def _sent(weight: Tensor, mask: Tensor, bits: int, grids: _Grids) -> Tensor:
-    if bits > WIDEST_CODE:
-        return weight.detach() * mask
-    if weight not in grids:
-        grids[weight] = bit.nested_codes(weight.detach(), WIDEST_CODE, NESTED_AT)
-    codes, steps = grids[weight]
-    steps = (steps * 2.0 ** (NESTED_AT - bits)).view(-1, *[1] * (weight.ndim - 1))
-    return bit.reconstruct(codes >> (WIDEST_CODE - bits), steps, bits) * mask
 
 
 def fingerprint(root: Root) -> str:

@@ -15,7 +15,8 @@ from insitu_widgets.checkpoint import Checkpoint
 from insitu_widgets.data import HELD_OUT, ImageSet, hold_out
 from insitu_widgets.levels import all_in_one
 from insitu_widgets.levels.all_in_one import PLANS, AllInOne, compared, train
-from insitu_widgets.levels.all_in_one_training import Training, arriving, fingerprint
+from insitu_widgets.levels.all_in_one_training import Training, fingerprint
+from insitu_widgets.levels.arriving import arriving
 from insitu_widgets.levels.depth import cut
 from insitu_widgets.levels.retrain import lesson, soft_answers
 from insitu_widgets.model_card import exit_accuracies
@@ -77,11 +78,10 @@ def test_sub_models_of_one_step_share_their_grids():
     root = load_root("vgg-digits-nested")
     grids = {}
     arriving(cut(root, 2), 0.5, 2, grids)
-    known = {weight: codes for weight, (codes, _) in grids.items()}
+    known = {weight: grid.codes for weight, grid in grids.items()}
     arriving(cut(root, 6), 0.1, 8, grids)
-    assert len(known) == 3
     assert (len(known), len(grids)) == (2 + 1, 6 + 2)  # convolutions and heads
-    assert all(grids[weight][0] is codes for weight, codes in known.items())
+    assert all(grids[weight].codes is codes for weight, codes in known.items())
 
 
 def test_photographs_plan_trains_every_weight_in_float32_and_no_statistics(noise):
