@@ -130,7 +130,7 @@ def all_in_one(
     ------
     tuple[int, float, Root]
         The step's number, its loss (nat), and the average of the weights so far, always the same
-        object, in evaluation mode; its name is the root's with "-nested".
+        object, in evaluation mode, on the training's device; its name is the root's with "-nested".
     """
     training = Training(root, images, plan, seed)
     for number in range(1, plan.steps + 1):
@@ -150,8 +150,8 @@ class Training:
     average : Root
         The average of the weights so far, on the training's device.
     parts : dict[str, Stateful]
-        With ``random``, all that a checkpoint must hold for the steps that are left to be the same
-        to the bit.
+        With ``random``, all that a checkpoint must hold for the steps that are left to be the same:
+        on a processor to the bit; a GPU adds up in an order of its own.
     random : torch.Generator
         The only dice.
     """
