@@ -31,7 +31,7 @@ def warp(images: Tensor, plan: Plan, random: torch.Generator) -> Tensor:
         ],
         dim=1,
     )
-    grid = functional.affine_grid(rows, list(images.shape), align_corners=False)
+    grid = functional.affine_grid(rows.to(images.device), list(images.shape), align_corners=False)
     return functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 

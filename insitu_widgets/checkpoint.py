@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -23,7 +24,7 @@ class Stateful(Protocol):
 
 @dataclass
 class Checkpoint:
-    """One file, replaced as a whole after an epoch, never half-written.
+    """One file, replaced as a whole after an epoch or a step, never half-written.
 
     Attributes
     ----------
@@ -42,7 +43,7 @@ class Checkpoint:
     def save(
         self, epoch: int, parts: Mapping[str, Stateful], random: torch.Generator, seconds: float
     ) -> None:
-        """Write the state after so many epochs; ``seconds`` have passed in all."""
+        """Write the state after so many epochs (or steps); ``seconds`` have passed in all."""
         self.seconds = seconds
         state = {
             "settings": self.settings,
@@ -60,7 +61,7 @@ class Checkpoint:
         unfinished.replace(self.path)
 
     def restore(self, parts: Mapping[str, Stateful], random: torch.Generator) -> int:
-        """Bring everything back to the last saved state; the number of epochs done.
+        """Bring everything back to the last saved state; the number of epochs (or steps) done.
 
         Raises
         ------
@@ -81,6 +82,13 @@ class Checkpoint:
         random.set_state(state["random"])
         self.seconds = state["seconds"]
         return int(state["epoch"])
+
+    def log(self, line: str) -> None:
+        """Add a line, with the time, to the log beside the file."""
+        path = self.path.with_suffix(".log")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
 
     def remove(self) -> None:
         """Forget the training: its results are written."""

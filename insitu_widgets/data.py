@@ -28,6 +28,9 @@ DIGITS_COUNTS = {"train": DIGITS_TRAIN, "test": 797}
 #: Mean and standard deviation of the training pixels, scaled to [0, 1].
 DIGITS_MEAN, DIGITS_STD = 0.3070, 0.3764
 
+#: Training images of each set that ``--holdout`` of a training keeps for decisions.
+HELD_OUT = {"digits": 200, "cifar100": 5_000}
+
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
@@ -159,6 +162,18 @@ def balanced(labels: Tensor, limit: int) -> Tensor:
         where = labels == label
         rank[where] = torch.arange(int(where.sum()))
     return torch.argsort(rank, stable=True)[:limit].sort().values
+
+
+def hold_out(images: ImageSet, data: str) -> tuple[ImageSet, ImageSet]:
+    """Divide training images: those to train on, and those that decisions are made on."""
+    count = HELD_OUT[data]
+    if data == "digits":  # they lie by writer: the last ones are other hands
+        kept, held = torch.arange(len(images)).split([len(images) - count, count])
+    else:  # by chance, always the same, every class as often as any other
+        shuffled = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
+        held = shuffled[balanced(images.labels[shuffled], count)].sort().values
+        kept = torch.tensor(sorted(set(range(len(images))) - set(held.tolist())))
+    return images.take(kept), images.take(held)
 
 
 def _read_digits() -> tuple[np.ndarray, np.ndarray]:

@@ -28,7 +28,7 @@ from tqdm import tqdm
 from insitu_widgets.augment import augment, cutmix
 from insitu_widgets.checkpoint import Checkpoint, Stateful
 from insitu_widgets.cifar100 import cache_folder
-from insitu_widgets.data import ImageSet, balanced, load_data
+from insitu_widgets.data import ImageSet, hold_out, load_data
 from insitu_widgets.errors import in_range
 from insitu_widgets.model_card import exit_accuracies, write_card, write_model_card
 from insitu_widgets.plans import PLANS, Plan, has_bfloat16
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 WEIGHTS = Path(__file__).parent / "weights"
-#: Training images of each set that ``--holdout`` keeps for decisions.
-HELD_OUT = {"digits": 200, "cifar100": 5_000}
 _ATTENTION = (SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH)
 #: A checkpoint is written after an epoch, but no sooner than this after the last one.
 CHECKPOINT_EVERY_S = 10.0
@@ -180,8 +178,9 @@ def train(
             bar.set_postfix(epoch=epoch + 1, loss=f"{loss:.3f}")
             if checkpoint is None:
                 continue
-            _log(checkpoint, f"{line} loss {loss:.4f} batch accuracy {accuracy:.4f} "
-                             f"{now - began:.1f} s")  # fmt: skip
+            checkpoint.log(
+                f"{line} loss {loss:.4f} batch accuracy {accuracy:.4f} {now - began:.1f} s"
+            )
             if now - saved >= CHECKPOINT_EVERY_S or epoch + 1 == plan.epochs:
                 checkpoint.save(epoch + 1, training.parts, training.random, before + now - start)
                 saved = now
@@ -189,25 +188,6 @@ def train(
     assert isinstance(trained, Root)
     trained = trained.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     return trained.eval().requires_grad_(requires_grad=False)
-
-
-def _log(checkpoint: Checkpoint, line: str) -> None:
-    path = checkpoint.path.with_suffix(".log")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-        file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
-
-
-def hold_out(images: ImageSet, data: str) -> tuple[ImageSet, ImageSet]:
-    """Divide training images: those to train on, and those that decisions are made on."""
-    count = HELD_OUT[data]
-    if data == "digits":  # they lie by writer: the last ones are other hands
-        kept, held = torch.arange(len(images)).split([len(images) - count, count])
-    else:  # by chance, always the same, every class as often as any other
-        shuffled = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
-        held = shuffled[balanced(images.labels[shuffled], count)].sort().values
-        kept = torch.tensor(sorted(set(range(len(images))) - set(held.tolist())))
-    return images.take(kept), images.take(held)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

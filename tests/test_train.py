@@ -11,11 +11,11 @@ from insitu_widgets import ROOTS, load_data, train
 from insitu_widgets.augment import crop, cutmix, warp
 from insitu_widgets.cards import NESTED_ROOTS, read_card
 from insitu_widgets.checkpoint import Checkpoint
-from insitu_widgets.data import DIGITS_TRAIN, ImageSet
+from insitu_widgets.data import DIGITS_TRAIN, ImageSet, hold_out
 from insitu_widgets.model_card import exit_accuracies, half_precision, write_model_card
 from insitu_widgets.plans import PLANS, Plan
 from insitu_widgets.roots import ARCHITECTURES, assign, is_weight
-from insitu_widgets.train import exits_loss, hold_out
+from insitu_widgets.train import exits_loss
 
 QUICK = Plan(epochs=1, peak_rate=1e-3, batch=20)
 WEIGHTS = files("insitu_widgets") / "weights"

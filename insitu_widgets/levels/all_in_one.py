@@ -2,11 +2,14 @@
 
     python -m insitu_widgets.levels.all_in_one resnet-digits
 
-A trained root is trained on. In each step it learns whole, at all its exits, and as two random
-sub-models: cut at some exit, its smallest weights gone, what is left rounded to a few bits of one
-grid that all sub-models share. All learn the labels and the answers of the root as it was. So
-every sub-model is embedded in the larger ones, and none needs to be re-trained when it is asked
+A trained root is trained on. In each step it learns whole, at all its exits, and as one or two
+random sub-models: cut at some exit, its smallest weights gone, what is left rounded to a few bits
+of one grid that all sub-models share. All learn the labels and the answers of the root as it was.
+So every sub-model is embedded in the larger ones, and none needs to be re-trained when it is asked
 for. Norms keep the statistics of the root: sub-models share them too.
+
+A training that is killed goes on after its last checkpoint when the same command is given again.
+It runs on a GPU where there is one.
 """
 
 from __future__ import annotations
@@ -14,23 +17,19 @@ from __future__ import annotations
 import argparse
 import copy
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-from torch.func import functional_call
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from insitu_widgets.cards import NESTED_SUFFIX
-from insitu_widgets.data import load_data
-from insitu_widgets.errors import in_range
-from insitu_widgets.levels.depth import cut
+from insitu_widgets.checkpoint import Checkpoint
+from insitu_widgets.cifar100 import cache_folder
+from insitu_widgets.data import hold_out, load_data
+from insitu_widgets.evaluate import accuracy
+from insitu_widgets.levels.all_in_one_training import AllInOne, Training, all_in_one, fingerprint
 from insitu_widgets.levels.derive import derive
 from insitu_widgets.levels.recipe import Recipe
-from insitu_widgets.levels.retrain import descend, lesson, soft_answers, straight_through
 from insitu_widgets.model_card import write_card, write_model_card
 from insitu_widgets.roots import Root, load_root
 
@@ -39,106 +38,84 @@ if TYPE_CHECKING:
 
     from insitu_widgets.data import ImageSet
 
-#: Bits of the random sub-models; 32 leaves the weights as they are.
-_WIDTHS = (2, 3, 4, 8, 32)
-#: Shares of the random sub-models that have the last exit, and that keep all weights.
-_LAST, _DENSE = 0.4, 0.3
-_AVERAGE = 0.99
+__all__ = ["PLANS", "AllInOne", "all_in_one", "compared", "train"]
 
-
-@dataclass(frozen=True)
-class AllInOne:
-    """How to train all sub-models together.
-
-    Parameters
-    ----------
-    steps
-        Batches.
-    peak_rate
-        Adam's highest step size.
-    batch
-        Images a step.
-    submodels
-        Random sub-models a step.
-    least_keep
-        The smallest fraction of the weights that a sub-model keeps; fractions are drawn between
-        it and 1, evenly on a logarithmic scale.
-    """
-
-    steps: int = 1200
-    peak_rate: float = 2e-3
-    batch: int = 100
-    submodels: int = 2
-    least_keep: float = 0.03
-
-    def __post_init__(self) -> None:
-        in_range("steps", self.steps, 1, 100_000)
-        in_range("peak_rate", self.peak_rate, 1e-8, 1.0)
-        in_range("batch", self.batch, 2, 10_000, "images")
-        in_range("submodels", self.submodels, 1, 100)
-        in_range("least_keep", self.least_keep, 1e-4, 1.0)
-
-
-def all_in_one(
-    root: Root, images: ImageSet, plan: AllInOne, seed: int = 0
-) -> Iterator[tuple[int, float, Root]]:
-    """Train a copy of a root so that its sub-models need no training of their own.
-
-    Parameters
-    ----------
-    root
-        A trained root; it stays as it is, and it is the teacher.
-    images
-        Training images with labels.
-    plan
-        How.
-    seed
-        Of order, warping and sub-models.
-
-    Yields
-    ------
-    tuple[int, float, Root]
-        The step's number, its loss (nat), and the average of the weights so far, always the same
-        object, in evaluation mode; its name is the root's with "-nested".
-    """
-    random = torch.Generator().manual_seed(seed)
-    student = copy.deepcopy(root).requires_grad_(requires_grad=True)  # and its norms stay fixed
-    student.name = root.name + NESTED_SUFFIX
-    average = AveragedModel(student, multi_avg_fn=get_ema_multi_avg_fn(_AVERAGE))
-    average.requires_grad_(requires_grad=False)
-    assert isinstance(average.module, Root)
-
-    def loss_of(batch: Tensor, labels: Tensor) -> Tensor:
-        soft = soft_answers(root, batch)
-        whole = [lesson(logits, labels, soft) for logits in student.exits(batch)]
-        loss = torch.stack(whole).mean()
-        for _ in range(plan.submodels):
-            loss = loss + lesson(_answer(student, batch, plan, random), labels, soft)
-        return loss / (1 + plan.submodels)
-
-    for number, loss in descend(student, images, plan, loss_of, random):
-        average.update_parameters(student)
-        yield number, loss, average.module
-
-
-def _answer(root: Root, batch: Tensor, plan: AllInOne, random: torch.Generator) -> Tensor:
-    """What a random sub-model says, with the gradient of the weights that it keeps."""
-    last, dense, depth, place = torch.rand(4, generator=random).tolist()
-    exit_ = root.num_exits if last < _LAST else int(depth * root.num_exits) + 1
-    keep = 1.0 if dense < _DENSE else plan.least_keep**place
-    bits = _WIDTHS[int(torch.randint(len(_WIDTHS), (), generator=random))]
-    network = cut(root, exit_)
-    submodel = derive(root, Recipe(root.name, exit_, keep, bits))
-    logits: Tensor = functional_call(network, straight_through(network, submodel), (batch,))
-    return logits
-
-
-#: What the shipped all-in-one roots were trained with.
+#: What all-in-one roots are trained with: a thousand steps of photographs are about five epochs.
 PLANS = {
     "resnet-digits": AllInOne(steps=1500),
     "vgg-digits": AllInOne(steps=2000),
     "vit-digits": AllInOne(steps=900, peak_rate=1e-3),
+    "resnet18-cifar100": AllInOne(
+        steps=1000,
+        peak_rate=2e-4,
+        batch=256,
+        submodels=1,
+        first_exit=0.1,
+        augmentation="crop",
+        erase_px=8,
+        bfloat16=True,
+    ),
 }
+#: A checkpoint is written when so much time has passed since the last one, and at the end.
+CHECKPOINT_EVERY_S = 60.0
+#: What ``--holdout`` compares at the last exit, and, of these, at all others.
+_KEEPS, _BITS = (1.0, 0.2, 0.1), (32, 4, 3, 2)
+_AT_EVERY_EXIT = ((1.0, 32), (0.2, 4))
+
+
+def train(
+    root: Root,
+    images: ImageSet,
+    plan: AllInOne,
+    seed: int = 0,
+    checkpoint: Checkpoint | None = None,
+) -> Root:
+    """Train a copy of a root, as :func:`all_in_one`, or go on from the checkpoint.
+
+    A progress bar shows the loss (nat) and the time left; beside the checkpoint grows a log.
+
+    Raises
+    ------
+    ValueError
+        If the checkpoint is of a training with other settings.
+    """
+    training = Training(root, images, plan, seed)
+    done = checkpoint.restore(training.parts, training.random) if checkpoint else 0
+    before = checkpoint.seconds if checkpoint else 0.0
+    start = saved = time.perf_counter()
+    losses: list[float] = []
+    with tqdm(total=plan.steps, initial=done, desc=training.average.name, unit="step") as bar:
+        for number in range(done + 1, plan.steps + 1):
+            losses.append(training.step())
+            bar.update()
+            bar.set_postfix(loss=f"{losses[-1]:.3f}")
+            now = time.perf_counter()
+            due = now - saved >= CHECKPOINT_EVERY_S or number == plan.steps
+            if checkpoint is None or not due:
+                continue
+            checkpoint.save(number, training.parts, training.random, before + now - start)
+            mean = sum(losses) / len(losses)
+            pace_s = (now - saved) / len(losses)
+            checkpoint.log(f"step {number}/{plan.steps} loss {mean:.4f} {pace_s:.2f} s a step")
+            losses, saved = [], time.perf_counter()
+    return copy.deepcopy(training.average).to("cpu")
+
+
+def compared(plain: Root, nested: Root, images: ImageSet) -> Iterator[tuple[Recipe, float, float]]:
+    """Sub-models of both roots, one shot: the plain root's recipe, and both accuracies, in [0, 1].
+
+    The table has 100, 20 and 10 % of the weights at 32, 4, 3 and 2 bits at the last exit; the whole
+    and 20 % at 4 bits at all others.
+    """
+    last = plain.num_exits
+    rows = [(last, keep, bits) for keep in _KEEPS for bits in _BITS]
+    rows += [(exit_, *row) for exit_ in range(1, last) for row in _AT_EVERY_EXIT]
+    for row in rows:
+        shares = []
+        for root in (plain, nested):
+            *_, estimate = accuracy(derive(root, Recipe(root.name, *row)), images, batch=500)
+            shares.append(estimate.accuracy)
+        yield Recipe(plain.name, *row), shares[0], shares[1]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -149,21 +126,49 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("root", choices=PLANS, help="which root to train on")
     parser.add_argument("--seed", type=int, default=0, help="of order, warping, sub-models (0)")
+    parser.add_argument("--steps", type=int, help="instead of the plan's (longer, or a quick try)")
+    parser.add_argument("--peak-rate", type=float, help="Adam's highest step size, for the plan's")
     weights = Path(__file__).parents[1] / "weights"
     parser.add_argument("--out", type=Path, default=weights, help="folder for weights and card")
+    parser.add_argument(
+        "--checkpoints",
+        type=Path,
+        default=cache_folder() / "checkpoints",
+        help="folder for checkpoint and log (%(default)s)",
+    )
+    parser.add_argument(
+        "--holdout",
+        action="store_true",
+        help="keep some training images back (200 digits, 5,000 photographs), compare sub-models "
+        "before and after on these, write nothing; the root itself has learnt from them, so both "
+        "are higher than on test images",
+    )
     options = parser.parse_args(arguments)
-    plan, root = PLANS[options.root], load_root(options.root)
-    start = time.perf_counter()
-    images = load_data(options.root.rpartition("-")[2], "train")
-    steps = all_in_one(root, images, plan, options.seed)
-    bar = tqdm(steps, total=plan.steps, desc=options.root, unit="step")
-    for number, loss, average in bar:
-        bar.set_postfix(step=number, loss=f"{loss:.3f}")
-        trained = average
-    seconds = time.perf_counter() - start
-    card = write_card(trained, asdict(plan), options.seed, seconds, options.out)
-    write_model_card(options.out)
-    print(f"{card['name']}: accuracy by exit", *(f"{a:.2%}" for a in card["accuracy"]))
+    plan, root, data = PLANS[options.root], load_root(options.root), options.root.split("-")[-1]
+    chosen = {"steps": options.steps, "peak_rate": options.peak_rate}
+    try:
+        plan = replace(plan, **{name: value for name, value in chosen.items() if value is not None})
+    except ValueError as error:
+        parser.error(str(error))
+    images = held = load_data(data, "train")
+    if options.holdout:
+        images, held = hold_out(images, data)
+    settings = (
+        f"{plan.record()}, seed {options.seed}, {len(images)} images, root {fingerprint(root)}"
+    )
+    run = f"{options.root}-nested-holdout" if options.holdout else f"{options.root}-nested"
+    checkpoint = Checkpoint(options.checkpoints / f"{run}.pt", settings)
+    trained = train(root, images, plan, options.seed, checkpoint)
+    if options.holdout:
+        print(f"On {len(held):,} training images kept back: one shot, then all-in-one")
+        for recipe, before, after in compared(root, trained, held):
+            print(f"{recipe}: {before:.2%} {after:.2%}", flush=True)
+    else:
+        mixed, seconds = plan.bfloat16, checkpoint.seconds
+        card = write_card(trained, plan.record(), options.seed, seconds, options.out, mixed=mixed)
+        write_model_card(options.out)
+        print(f"{card['name']}: accuracy by exit", *(f"{a:.2%}" for a in card["accuracy"]))
+    checkpoint.remove()
 
 
 if __name__ == "__main__":

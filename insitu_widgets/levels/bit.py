@@ -94,7 +94,8 @@ def _best_steps(rows: Tensor, sent: Tensor | None, bits: int) -> Tensor:
     levels = 2**bits
     share = sent.to(rows.dtype) if sent is not None else None
     kept = rows * share if share is not None else rows
-    count = torch.full((len(rows),), rows.shape[1]) if sent is None else sent.sum(1).clamp(min=1)
+    every = torch.full((len(rows),), rows.shape[1], device=rows.device)
+    count = every if sent is None else sent.sum(1).clamp(min=1)
     widest = 2 / (levels - 1)  # of the largest weight: the step that puts the outermost level there
     work = kept.abs()
     largest = work.amax(1).clamp(min=_SMALLEST)

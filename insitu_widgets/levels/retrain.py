@@ -9,21 +9,20 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
-from insitu_widgets.augment import augment
 from insitu_widgets.errors import in_range
 from insitu_widgets.levels import bit
 from insitu_widgets.levels.derive import SubModel, weights_and_rest
+from insitu_widgets.levels.descent import descend
 from insitu_widgets.levels.quantised import Quantised, rebuilt
 from insitu_widgets.levels.quantisers import PER_CHANNEL, Coded
 from insitu_widgets.levels.recipe import WIDEST_CODE
-from insitu_widgets.plans import Plan
 from insitu_widgets.roots import Root
 
 if TYPE_CHECKING:
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 
     from insitu_widgets.data import ImageSet
 
-_WARPING = Plan(epochs=1, peak_rate=1e-3)
 _TEMPERATURE = 2.0
 _MOST_CLIP = 100.0
 
@@ -72,22 +70,6 @@ class Hardening:
         in_range("batch", self.batch, 2, 10_000, "images")
         if self.clip is not None:
             in_range("clip", self.clip, 0.1, _MOST_CLIP, "root mean squares")
-
-
-class Pace(Protocol):
-    """How long to train, and how fast."""
-
-    @property
-    def steps(self) -> int:
-        """Batches."""
-
-    @property
-    def peak_rate(self) -> float:
-        """Adam's highest step size."""
-
-    @property
-    def batch(self) -> int:
-        """Images a step."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,47 +138,10 @@ def retrain(root: Root, images: ImageSet, plan: Hardening, seed: int = 0) -> Ite
         yield TrainingStep(number, loss, network, plan.bits)
 
 
-def descend(
-    network: nn.Module,
-    images: ImageSet,
-    pace: Pace,
-    loss_of: Callable[[Tensor, Tensor], Tensor],
-    random: torch.Generator,
-) -> Iterator[tuple[int, float]]:
-    """Train a network batch by batch, with Adam: the number of each step and its loss (nat).
-
-    Parameters
-    ----------
-    network
-        Its parameters are changed.
-    images
-        Training images with labels.
-    pace
-        How many steps, how large, of how many images.
-    loss_of
-        Warped images ``[N, C, H, W]`` and labels ``[N]`` to the loss.
-    random
-        Of order and warping.
-    """
-    optimiser = torch.optim.Adam(network.parameters(), lr=pace.peak_rate)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, pace.peak_rate, total_steps=pace.steps + 1, pct_start=0.2
-    )
-    for number in range(1, pace.steps + 1):
-        index = torch.randint(len(images), (pace.batch,), generator=random)
-        loss = loss_of(augment(images.images[index], _WARPING, random), images.labels[index])
-        optimiser.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimiser.step()
-        schedule.step()
-        yield number, float(loss.detach())
-
-
-def soft_answers(root: Root, batch: Tensor) -> Tensor:
+def soft_answers(teacher: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
     """What a teacher says to images, softened: log-probabilities ``[N, classes]``."""
     with torch.inference_mode():
-        soft = functional.log_softmax(root(batch) / _TEMPERATURE, dim=1)
+        soft = functional.log_softmax(teacher(batch) / _TEMPERATURE, dim=1)
     return soft.clone()
 
 
@@ -212,9 +157,14 @@ def straight_through(network: nn.Module, arrived: SubModel) -> dict[str, Tensor]
     """The weights as they arrive, with the gradient of those of the network that are sent."""
     parameters, through = dict(network.named_parameters()), {}
     for layer in arrived.layers:
-        kept = parameters[layer.name] * layer.mask
-        through[layer.name] = kept + (layer.dense() - kept).detach()
+        through[layer.name] = passed(parameters[layer.name], layer.mask, layer.dense())
     return through
+
+
+def passed(weight: Tensor, mask: Tensor, arrived: Tensor) -> Tensor:
+    """A layer's weights as they arrive, 0 where none was sent; a kept one has all the gradient."""
+    kept = weight * mask
+    return kept + (arrived - kept).detach()
 
 
 def _limit(weight: Tensor, clip: float) -> Tensor:

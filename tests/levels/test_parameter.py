@@ -10,7 +10,13 @@ from torch.nn.utils import prune
 from insitu_widgets import ImageSet, Recipe, derive
 from insitu_widgets.levels.depth import cut
 from insitu_widgets.levels.derive import weights_and_rest
-from insitu_widgets.levels.parameter import group_masks, importance, magnitude_masks, masks
+from insitu_widgets.levels.parameter import (
+    group_masks,
+    importance,
+    magnitude_masks,
+    masks,
+    near_group_masks,
+)
 
 keeps = st.floats(0, 1, exclude_min=True)
 # Quarters tie often, which is what the rule for ties is about.
@@ -146,3 +152,18 @@ def test_groups_nest_whole_and_keep_no_more_than_announced(a, b):
         rows = large[name].reshape(-1, size)
         assert (rows == rows[:, :1]).all()
     assert flat(group_masks(weights, 1.0)).all()
+
+
+@pytest.mark.parametrize("keep", [0.03, 0.2, 0.7, 1.0])
+def test_masks_from_a_sample_are_those_of_a_share_close_by(keep):
+    random = torch.Generator().manual_seed(0)
+    shapes = {"a": (64, 32, 3, 3), "b": (128, 64, 1, 1), "c": (64, 64, 3, 3), "d": (10, 64)}
+    weights = {n: torch.randn(shape, generator=random) * len(shape) for n, shape in shapes.items()}
+    near = near_group_masks(weights, keep, sample=2000)
+    share = float(flat(near).float().mean())
+    assert share == pytest.approx(keep, abs=4 * (keep * (1 - keep) / 2000) ** 0.5 + 1e-6)
+    exact = group_masks(weights, share)
+    assert all(torch.equal(near[name], exact[name]) for name in weights)
+    assert torch.equal(
+        flat(near_group_masks(weights, keep)), flat(group_masks(weights, keep))
+    )  # so few are all sorted
