@@ -152,7 +152,14 @@ def test_there_is_no_circle():
         ({"safetensors"}, {"roots", "model_card"}),
         (
             {"tqdm"},
-            {"train", "network.candidates", "network.study", "network.sweep", "levels.all_in_one"},
+            {
+                "train",
+                "network.candidates",
+                "network.healed",
+                "network.study",
+                "network.sweep",
+                "levels.all_in_one",
+            },
         ),
         ({"jsonschema"}, {"network.dsi"}),
         ({"latex2mathml", "nbconvert", "nbformat"}, {"explorer.handout"}),  # in the tests' extra

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: How images are changed where nothing else is said: warped.
 WARPING = Plan(epochs=1, peak_rate=1e-3)
+#: How photographs are changed: cropped, flipped, a square of them erased.
+CROPPING = Plan(epochs=1, peak_rate=1e-3, augmentation="crop", erase_px=8)
 
 
 class Pace(Protocol):
@@ -91,17 +93,18 @@ class Descent:
         return float(loss.detach())
 
 
-def descend(
+def descend(  # noqa: PLR0917  (the arguments of Descent and of its step, in their order)
     network: nn.Module,
     images: ImageSet,
     pace: Pace,
     loss_of: Callable[[Tensor, Tensor], Tensor],
     random: torch.Generator,
+    changes: Plan = WARPING,
 ) -> Iterator[tuple[int, float]]:
     """Train a network batch by batch: the number of each step and its loss (nat).
 
-    The arguments are those of :class:`Descent` and of its step; images are warped.
+    The arguments are those of :class:`Descent` and of its step.
     """
-    descent = Descent(network, pace, random)
+    descent = Descent(network, pace, random, changes)
     for number in range(1, pace.steps + 1):
         yield number, descent.step(images, loss_of)

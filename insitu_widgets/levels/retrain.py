@@ -141,7 +141,7 @@ def retrain(root: Root, images: ImageSet, plan: Hardening, seed: int = 0) -> Ite
 def soft_answers(teacher: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
     """What a teacher says to images, softened: log-probabilities ``[N, classes]``."""
     with torch.inference_mode():
-        soft = functional.log_softmax(teacher(batch) / _TEMPERATURE, dim=1)
+        soft = functional.log_softmax(teacher(batch).float() / _TEMPERATURE, dim=1)
     return soft.clone()
 
 

@@ -12,10 +12,7 @@ from __future__ import annotations
 
 import argparse
 import csv
-import hashlib
-import platform
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.resources import files
 from itertools import product
@@ -30,6 +27,7 @@ from insitu_widgets.data import load_data
 from insitu_widgets.errors import one_of
 from insitu_widgets.levels.recipe import Recipe
 from insitu_widgets.network.envelope import FAMILIES, Candidate, Channel, measure, recipes
+from insitu_widgets.network.table_file import TableFile
 from insitu_widgets.roots import load_root
 
 if TYPE_CHECKING:
@@ -150,43 +148,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     card = card_of(options.root)
     assert card is not None
     images = load_data(card.data, limit=options.images)
-    _begin(path, options.root, len(images), card.data, bfloat16=options.bfloat16)
+    precision = "bfloat16" if options.bfloat16 else "float32"
+    table = TableFile(
+        path,
+        f"python -m insitu_widgets.network.candidates {options.root}",
+        options.root,
+        f"images: {len(images)} test images of {card.data}; computed in {precision}",
+        COLUMNS,
+    )
     with path.open(encoding="utf-8") as file:
         done = {_key(row.recipe, row.channel) for row in read(file)}
     wanted = list(plan(options.root, range(options.seeds)))
     left = [(recipe, channel) for recipe, channel in wanted if _key(recipe, channel) not in done]
     root = load_root(options.root)
-    with path.open("a", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        for recipe, channel in tqdm(left, unit="candidate"):
-            with torch.autocast("cpu", torch.bfloat16, enabled=options.bfloat16):
-                found = measure(root, recipe, images, channel)
-            writer.writerow(written(Row(recipe, channel, found)))
-            file.flush()
-
-
-def _begin(path: Path, root: str, images: int, data: str, *, bfloat16: bool) -> None:
-    """Write how, when and on what; refuse a table of other weights or other images."""
-    weights = (Path(__file__).parents[1] / "weights" / f"{root}.safetensors").read_bytes()
-    precision = "bfloat16" if bfloat16 else "float32"
-    same = (
-        f"# weights: SHA-256 {hashlib.sha256(weights).hexdigest()}",
-        f"# images: {images} test images of {data}; computed in {precision}",
-    )
-    if path.exists():
-        text = path.read_text(encoding="utf-8")
-        path.write_text(text[: text.rfind("\n") + 1], encoding="utf-8")  # the last may be cut
-        if not all(line in text.splitlines() for line in same):
-            msg = f"{path} was measured on other weights or images. Delete it, or name another."
-            raise SystemExit(msg)
-        return
-    lines = (
-        f"# measured with: python -m insitu_widgets.network.candidates {root}",
-        f"# begun: {datetime.now(UTC):%Y-%m-%d}; torch {torch.__version__}, {platform.machine()}",
-        *same,
-        ",".join(COLUMNS),
-    )
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    for recipe, channel in tqdm(left, unit="candidate"):
+        with torch.autocast("cpu", torch.bfloat16, enabled=options.bfloat16):
+            found = measure(root, recipe, images, channel)
+        table.add(written(Row(recipe, channel, found)))
 
 
 if __name__ == "__main__":
