@@ -1,4 +1,4 @@
-"""The envelope of a root of the paper's scale, from candidates that were measured before."""
+"""What was measured before of roots of the paper's scale: their envelope, and re-training."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from insitu_widgets.explorer.course.budget_lines import (
 )
 from insitu_widgets.explorer.panels import Chart, Panel, Picture, choice, slider
 from insitu_widgets.levels.recipe import Recipe
-from insitu_widgets.network import envelope
+from insitu_widgets.network import envelope, healed
 from insitu_widgets.network.candidates import BIT_ERROR_RATES, Row, load_candidates, shipped
 from insitu_widgets.network.envelope import Candidate
 from insitu_widgets.units import error_rate, percent, quantity
@@ -160,4 +160,43 @@ def _small_shares(root: str, rows: Sequence[Row]) -> str:
     )
 
 
-__all__ = ["paper_scale_panel"]
+def healed_panel() -> Panel:
+    """What re-training after pruning gives a large root, and what it takes."""
+    roots = healed.shipped()
+    return Panel(
+        "Re-training after pruning, at the paper's scale",
+        "Measured before, on test images of CIFAR-100: accuracy of packed and unpacked sub-models, "
+        "pruned or rounded in one shot, and after a short re-training with their masks and codes.",
+        {"root": choice("Root", roots, roots[0])},
+        _healed,
+    )
+
+
+def _healed(root: str) -> Iterator[Picture]:
+    rows = healed.load_healed(root)
+    names = [f"{percent(row.recipe.keep)}, {row.recipe.bits} bit" for row in rows]
+    lines = {
+        "pruned or rounded in one shot": [(float(n), row.before) for n, row in enumerate(rows)],
+        "re-trained": [(float(n), row.after) for n, row in enumerate(rows)],
+    }
+    spec = figures.accuracy_lines(
+        lines, "Weights kept, bits for each", [(float(n), name) for n, name in enumerate(names)]
+    )
+    spec["layout"]["xaxis"]["range"] = [-0.5, len(rows) - 0.5]
+    for trace in spec["data"]:
+        trace["mode"] = "markers"
+    least, most = min(row.seconds for row in rows), max(row.seconds for row in rows)
+    said = "; ".join(
+        f"{name}: {percent(row.before.accuracy)} to {percent(row.after.accuracy)}"
+        for name, row in zip(names, rows, strict=True)
+    )
+    words = (
+        f"<p>{rows[0].steps} batches of {rows[0].batch} training images each, {least:.0f} to "
+        f"{most:.0f} s on two cores; {rows[0].after.seen:,} test images. That is what a network "
+        "would have to spend on every recipe that is asked for, and what an all-in-one root saves."
+        "</p>"
+    )
+    yield Picture({"healed": Chart("Before and after re-training", f"{said}.", spec)}, words)
+
+
+__all__ = ["healed_panel", "paper_scale_panel"]

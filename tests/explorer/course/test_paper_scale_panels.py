@@ -6,12 +6,14 @@ import pytest
 from insitu_widgets.explorer.course.paper_scale_panels import (
     SHARES,
     clean,
+    healed_panel,
     paper_scale_panel,
     received,
     small_share,
 )
 from insitu_widgets.network.candidates import BIT_ERROR_RATES, load_candidates
 from insitu_widgets.network.envelope import best
+from insitu_widgets.network.healed import load_healed
 
 ROOT = "resnet18-cifar100"
 
@@ -60,3 +62,15 @@ def test_the_table_of_small_shares_counts_every_bit(panel):
             assert all(c.num_bits <= part * whole for c in found.chosen)
             assert f"{100 * found.estimate.accuracy:.1f} %" in panel.words.value
     assert panel.words.value.count("<tr>") == 1 + 4 + 1 + len(SHARES) * len(BIT_ERROR_RATES)
+
+
+def test_re_training_is_drawn_as_it_was_measured():
+    panel = healed_panel()
+    assert panel.charts.errors == {}
+    chart = panel.charts.charts["healed"]
+    go.Figure(chart["spec"])
+    rows = load_healed(ROOT)
+    before, after = chart["spec"]["data"]
+    assert before["y"] == [round(100 * row.before.accuracy, 2) for row in rows]
+    assert after["y"] == [round(100 * row.after.accuracy, 2) for row in rows]
+    assert f"{rows[0].after.seen:,} test images" in panel.words.value
