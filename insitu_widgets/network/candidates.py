@@ -38,7 +38,7 @@ SUFFIX = "-candidates.csv"
 #: Without errors first; then the paper's "sufficient" rate, and one that is not.
 BIT_ERROR_RATES = (0.0, 1e-3, 1e-2)
 #: What is sent over a channel with errors: half precision with a guard, and codes.
-SENT_KEEPS, SENT_BITS = (1.0, 0.5, 0.2), (2, 3, 4, 8)
+SENT_KEEPS, SENT_BITS = (1.0, 0.3), (2, 3, 4, 8)
 #: First bits of a code on the reliable channel, which takes 1 ÷ this rate bits for each.
 PROTECTED, CODE_RATE = (0, 1, 2), 0.5
 COLUMNS = (
