@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from insitu_widgets.evaluate import BATCH_VALUES
 from insitu_widgets.inference import for_inference
 from insitu_widgets.levels.allocation import WIDTHS, LayerLoss
 from insitu_widgets.levels.derive import as_sent, weights_and_rest
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from insitu_widgets.roots import Root
-
-#: Values of a batch of images: 200 photographs, or all the digits.
-_BATCH_VALUES = 614_400
 
 
 class _Onward(nn.Module):
@@ -64,7 +62,7 @@ def sensitivities(root: Root, images: Tensor) -> Iterator[tuple[int, LayerLoss]]
     """
     stages, heads = [root.stem, *root.blocks], list(root.heads)
     names = ["stem", *(f"blocks.{number}" for number in range(len(root.blocks)))]
-    features = list(images.split(max(1, _BATCH_VALUES // images[0].numel())))
+    features = list(images.split(max(1, BATCH_VALUES // images[0].numel())))
     expected = _answers(stages, heads, features)
     for place, stage in enumerate(stages):
         first = max(place - 1, 0)  # the exit behind this stage, counted from 0
@@ -112,7 +110,7 @@ def _answers(
 ) -> list[Tensor]:
     """Log-probabilities ``[N, classes]`` of every head, of all the batches."""
     network: nn.Module = _Onward(stages, heads).eval()
-    if features[0].shape[1:].numel() * sum(map(len, features)) > _BATCH_VALUES:
+    if features[0].shape[1:].numel() * sum(map(len, features)) > BATCH_VALUES:
         network = for_inference(network)
     with torch.inference_mode():
         answers = [network(feature) for feature in features]
