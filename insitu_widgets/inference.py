@@ -95,8 +95,8 @@ class _FusedResidual(nn.Module):
 
     def __init__(self, block: nn.Module) -> None:
         super().__init__()
-        names = [name for name, _ in block.named_children() if name.startswith("conv")]
-        self.convolutions = nn.ModuleList(_Fused(getattr(block, name)) for name in names)
+        steps = [child for child in block.children() if isinstance(child, nn.Conv2d)]
+        self.convolutions = nn.ModuleList(map(_Fused, steps))
         self.downsample: nn.Module | None = dict(block.named_children()).get("downsample")
 
     def forward(self, feature: Tensor) -> Tensor:
