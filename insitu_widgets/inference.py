@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -129,7 +129,7 @@ def _is_folded(block: nn.Module) -> bool:
     return all(map(_is_plain, convolutions)) and all(type(n) is nn.Identity for n in norms)
 
 
-def _is_plain(module: nn.Module) -> bool:
+def _is_plain(module: nn.Module) -> TypeGuard[nn.Conv2d]:
     """Whether it is a convolution that the fused operator can do."""
     if type(module) is not nn.Conv2d:
         return False
