@@ -42,10 +42,8 @@ from torchvision.models.vgg import make_layers
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-#: torchvision's blocks that add their input, or ``downsample`` of it, to their last convolution.
-RESIDUAL_BLOCKS = (BasicBlock, Bottleneck)
 #: torchvision's modules whose ``bn1`` follows ``conv1``, and so on.
-RESIDUAL = (*RESIDUAL_BLOCKS, ResNet)
+RESIDUAL = (BasicBlock, Bottleneck, ResNet)
 
 
 class Root(nn.Module):

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 from torch import nn
-from torchvision.models import mobilenet_v3_small, resnet18, resnet50
+from torchvision.models import mobilenet_v3_small, resnet50
 
 from insitu_widgets import Recipe, accuracy, derive, load_root
 from insitu_widgets.evaluate import WORTH_PREPARING, accuracies
@@ -90,37 +90,3 @@ def test_all_exits_from_one_pass_are_each_ones_accuracy(roots, digits):
     for cut, estimate in zip(cuts, together, strict=True):
         *_, alone = accuracy(cut, digits)
         assert estimate == alone
-
-
-@pytest.mark.parametrize("make", [resnet50, resnet18])
-@pytest.mark.parametrize("bfloat16", [False, True])
-def test_a_residual_block_takes_one_step_a_convolution(make, bfloat16):
-    torch.manual_seed(0)
-    network, images = with_statistics(make(num_classes=10)), torch.randn(2, 3, 64, 64)
-    stem = nn.Sequential(network.conv1, network.bn1, network.relu, network.maxpool)
-    network = nn.Sequential(stem, *network.layer1, *network.layer2)
-    convolutions = sum(isinstance(module, nn.Conv2d) for module in network.modules())
-    shortcuts = sum(getattr(block, "downsample", None) is not None for block in network.modules())
-    with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16), torch.inference_mode():
-        ready, plain = for_inference(network), network(images)
-        with torch.profiler.profile() as trace:
-            answer = ready(images)
-    names = [event.name for event in trace.events()]
-    assert sum(name.startswith("mkldnn::_convolution_pointwise") for name in names) == (
-        convolutions - shortcuts  # these have no ReLU of their own
-    )
-    assert not {"aten::add", "aten::add_", "aten::relu_", "aten::relu"} & set(names)
-    assert answer.dtype is plain.dtype
-    scale = float(plain.abs().max())
-    assert torch.allclose(answer, plain, atol=(0.05 if bfloat16 else 1e-4) * scale)
-
-
-@pytest.mark.parametrize(
-    "convolution",
-    [nn.Conv2d(3, 4, 3, padding=1, padding_mode="reflect"), nn.Conv2d(3, 4, 3, padding="same")],
-)
-def test_a_convolution_that_the_fused_step_cannot_do_is_left_alone(convolution):
-    network = nn.Sequential(convolution, nn.ReLU()).eval()
-    images = torch.randn(2, 3, 8, 8)
-    with torch.inference_mode():
-        assert torch.allclose(for_inference(network)(images), network(images), atol=1e-6)

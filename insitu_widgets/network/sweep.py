@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from insitu_widgets.levels.derive import SubModel
     from insitu_widgets.network.outcome import Outcome
 
-BATCH = 200
+BATCH = 50
 
 
 @dataclass(frozen=True)
