@@ -38,6 +38,8 @@ SUFFIX = "-candidates.csv"
 #: Without errors first; then the paper's "sufficient" rate, and one that is not.
 BIT_ERROR_RATES = (0.0, 1e-3, 1e-2)
 #: What is sent over a channel with errors: half precision with a guard, and codes.
+#: The deepest exits; the first ones of eight are too weak to be worth protecting.
+DEEPEST = 6
 SENT_KEEPS, SENT_BITS = (1.0, 0.3), (2, 3, 4, 8)
 #: First bits of a code on the reliable channel, which takes 1 ÷ this rate bits for each.
 PROTECTED, CODE_RATE = (0, 1, 2), 0.5
@@ -60,7 +62,7 @@ def plan(root: str, seeds: Sequence[int] = (0,)) -> Iterator[tuple[Recipe, Chann
     """What is measured, in its order: a rate is whole before the next begins."""
     card = card_of(root)
     assert card is not None
-    exits = range(1, card.num_exits + 1)
+    exits = range(max(1, card.num_exits - DEEPEST + 1), card.num_exits + 1)
     clean = (recipe for family in FAMILIES[:4] for recipe in recipes(root, family, card.num_exits))
     for recipe in dict.fromkeys(clean):
         yield recipe, Channel()

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).parents[1] / "catalogue"
 SUFFIX = "-healed.csv"
 #: Weights kept, at full precision and at 4 bits; and all weights at few bits.
-CUTS = ((0.2, 32), (0.1, 32), (0.05, 32), (0.1, 4), (1.0, 3), (1.0, 2))
+CUTS = ((0.1, 32), (0.05, 32), (0.1, 4), (1.0, 2))
 COLUMNS = (
     *("root", "keep", "bits", "num_bits", "steps", "batch", "seconds"),
     *("right_before", "right_after", "seen"),
@@ -147,7 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description="Measure what re-training gives a pruned root; stopped, it goes on.",
     )
     parser.add_argument("root", choices=ROOTS, help="which root")
-    parser.add_argument("--steps", type=int, default=200, help="batches of re-training (200)")
+    parser.add_argument("--steps", type=int, default=100, help="batches of re-training (100)")
     parser.add_argument("--batch", type=int, default=128, help="images a batch (128)")
     parser.add_argument("--peak-rate", type=float, default=5e-4, help="Adam's highest step (5e-4)")
     parser.add_argument("--images", type=int, default=2000, help="test images, balanced (2000)")
