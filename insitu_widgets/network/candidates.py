@@ -37,9 +37,10 @@ FOLDER = Path(__file__).parents[1] / "catalogue"
 SUFFIX = "-candidates.csv"
 #: Without errors first; then the paper's "sufficient" rate, and one that is not.
 BIT_ERROR_RATES = (0.0, 1e-3, 1e-2)
-#: What is sent over a channel with errors: half precision with a guard, and codes.
-#: The deepest exits; the first ones of eight are too weak to be worth protecting.
+#: Over a channel with errors only so many of the deepest exits are sent: the first ones of eight are
+#: too weak to be worth protecting.
 DEEPEST = 6
+#: What of them: half precision with a guard, and codes.
 SENT_KEEPS, SENT_BITS = (1.0, 0.3), (2, 3, 4, 8)
 #: First bits of a code on the reliable channel, which takes 1 ÷ this rate bits for each.
 PROTECTED, CODE_RATE = (0, 1, 2), 0.5
