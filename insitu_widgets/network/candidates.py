@@ -37,7 +37,7 @@ FOLDER = Path(__file__).parents[1] / "catalogue"
 SUFFIX = "-candidates.csv"
 #: Without errors first; then the paper's "sufficient" rate, and one that is not.
 BIT_ERROR_RATES = (0.0, 1e-3, 1e-2)
-#: Over a channel with errors only so many of the deepest exits are sent: the first ones of eight are
+#: Over a channel with errors only so many of the deepest exits are sent: the first of eight are
 #: too weak to be worth protecting.
 DEEPEST = 6
 #: What of them: half precision with a guard, and codes.
