@@ -37,6 +37,8 @@ FOLDER = Path(__file__).parents[1] / "catalogue"
 SUFFIX = "-candidates.csv"
 #: Without errors first; then the paper's "sufficient" rate, and one that is not.
 BIT_ERROR_RATES = (0.0, 1e-3, 1e-2)
+#: Widths that the digits' envelope goes without, for the deepest exits.
+FINE_KEEPS, FINE_BITS = (1.0, 0.5), (5, 6)
 #: Over a channel with errors only so many of the deepest exits are sent: the first of eight are
 #: too weak to be worth protecting.
 DEEPEST = 6
@@ -64,8 +66,9 @@ def plan(root: str, seeds: Sequence[int] = (0,)) -> Iterator[tuple[Recipe, Chann
     card = card_of(root)
     assert card is not None
     exits = range(max(1, card.num_exits - DEEPEST + 1), card.num_exits + 1)
-    clean = (recipe for family in FAMILIES[:4] for recipe in recipes(root, family, card.num_exits))
-    for recipe in dict.fromkeys(clean):
+    clean = [recipe for family in FAMILIES[:4] for recipe in recipes(root, family, card.num_exits)]
+    fine = (Recipe(root, *cut) for cut in product(exits, FINE_KEEPS, FINE_BITS))
+    for recipe in dict.fromkeys((*clean, *fine)):
         yield recipe, Channel()
     for rate in BIT_ERROR_RATES[1:]:
         draws = tuple(seeds)

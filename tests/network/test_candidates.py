@@ -25,7 +25,7 @@ def test_a_rate_is_whole_before_the_next_begins():
     assert rates == sorted(rates)
     clean = [recipe for recipe, channel in wanted if channel == Channel()]
     exits = ROOTS[ROOT].num_exits
-    assert set(clean) == {r for family in FAMILIES[:4] for r in recipes(ROOT, family, exits)}
+    assert set(clean) >= {r for family in FAMILIES[:4] for r in recipes(ROOT, family, exits)}
     assert len(clean) == len(set(clean))
     sent = [(recipe, channel) for recipe, channel in wanted if channel.bit_error_rate]
     assert len(sent) == len(set(sent))
@@ -97,7 +97,8 @@ def test_what_is_shipped_is_whole_for_its_first_rate():
     for root in shipped():
         rows = load_candidates(root)
         first = [recipe for recipe, channel in plan(root) if channel == Channel()]
-        assert [row.recipe for row in rows[: len(first)]] == first
+        measured = {row.recipe for row in rows if row.channel.bit_error_rate == 0}
+        assert measured == set(first)
         assert len({row.candidate.seen for row in rows}) == 1
         for row in islice(rows, 0, None, 17):
             assert all(0 <= r <= n for r, n in zip(row.candidate.right, row.candidate.seen,
