@@ -192,9 +192,9 @@ def _healed(root: str) -> Iterator[Picture]:
     )
     words = (
         f"<p>{rows[0].steps} batches of {rows[0].batch} training images each, {least:.0f} to "
-        f"{most:.0f} s where it was measured; {rows[0].after.seen:,} test images. That is what a network "
-        "would have to spend on every recipe that is asked for, and what an all-in-one root saves."
-        "</p>"
+        f"{most:.0f} s where it was measured; {rows[0].after.seen:,} test images. That is what a "
+        "network would have to spend on every recipe that is asked for, and what an all-in-one "
+        "root saves.</p>"
     )
     yield Picture({"healed": Chart("Before and after re-training", f"{said}.", spec)}, words)
 
