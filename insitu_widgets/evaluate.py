@@ -80,11 +80,14 @@ def accuracies(
     return _counted(_prepared(network, images), images, batch)
 
 
+def batch_of(images: Tensor) -> int:
+    """How many of ``images [N, C, H, W]`` are best asked about at once where nobody waits."""
+    return max(1, BATCH_VALUES // images[0].numel())
+
+
 def right_answers(model: Classifier, images: ImageSet) -> Tensor:
     """Tell of each image whether the model answers it rightly: bool ``[N]``, in the set's order."""
-    ready = _prepared(model, images)
-    batch = max(1, BATCH_VALUES // images.images[0].numel())
-    right = []
+    ready, batch, right = _prepared(model, images), batch_of(images.images), []
     for some, labels in zip(images.images.split(batch), images.labels.split(batch), strict=True):
         with torch.inference_mode():
             right.append(ready(some).argmax(dim=1) == labels)

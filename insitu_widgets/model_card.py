@@ -6,6 +6,7 @@ import copy
 import hashlib
 import json
 import platform
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,17 @@ def exit_accuracies(root: Root, images: ImageSet, batch: int = 500) -> list[floa
 def _digest(images: ImageSet) -> str:
     payload = images.images.numpy().tobytes() + images.labels.numpy().tobytes()
     return hashlib.sha256(payload).hexdigest()
+
+
+def weights_digest(name: str) -> str:
+    """What tells a shipped root's weights from others, as tables of measurements state it."""
+    weights = (Path(__file__).parent / "weights" / f"{name}.safetensors").read_bytes()
+    return f"SHA-256 {hashlib.sha256(weights).hexdigest()}"
+
+
+def day_and_machine() -> str:
+    """When, with which torch and on what kind of machine something is measured."""
+    return f"{datetime.now(UTC):%Y-%m-%d}; torch {torch.__version__}, {platform.machine()}"
 
 
 def _exit_parameters(root: Root) -> list[int]:

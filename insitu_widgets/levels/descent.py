@@ -21,6 +21,8 @@ WARPING = Plan(epochs=1, peak_rate=1e-3)
 #: How photographs are changed: cropped, flipped, a square of them erased.
 CROPPING = Plan(epochs=1, peak_rate=1e-3, augmentation="crop", erase_px=8)
 
+_COLOURS = 3
+
 
 class Pace(Protocol):
     """How long to train, and how fast."""
@@ -93,18 +95,19 @@ class Descent:
         return float(loss.detach())
 
 
-def descend(  # noqa: PLR0917  (the arguments of Descent and of its step, in their order)
+def descend(
     network: nn.Module,
     images: ImageSet,
     pace: Pace,
     loss_of: Callable[[Tensor, Tensor], Tensor],
     random: torch.Generator,
-    changes: Plan = WARPING,
 ) -> Iterator[tuple[int, float]]:
     """Train a network batch by batch: the number of each step and its loss (nat).
 
-    The arguments are those of :class:`Descent` and of its step.
+    The arguments are those of :class:`Descent` and of its step. Images of three colours are
+    cropped and flipped as photographs, others are warped.
     """
+    changes = CROPPING if images.images.shape[1] == _COLOURS else WARPING
     descent = Descent(network, pace, random, changes)
     for number in range(1, pace.steps + 1):
         yield number, descent.step(images, loss_of)

@@ -12,10 +12,7 @@ that no test image takes part in the choice of widths. Then arithmetic:
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
-import platform
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,10 +22,11 @@ from torch.nn import functional
 
 from insitu_widgets.cards import NESTED_ROOTS, ROOTS, card_of
 from insitu_widgets.data import load_data
+from insitu_widgets.levels import sensitivities
 from insitu_widgets.levels.allocation import WIDTHS, Allocation, LayerLoss, allocate
 from insitu_widgets.levels.derive import as_sent
 from insitu_widgets.levels.quantised import rebuilt, tensors_of
-from insitu_widgets.levels.sensitivities import sensitivities
+from insitu_widgets.model_card import day_and_machine, weights_digest
 from insitu_widgets.roots import Root, load_root
 
 if TYPE_CHECKING:
@@ -60,7 +58,7 @@ def divergence(module: nn.Module, images: Tensor, expected: Tensor) -> float:
     """How far a network's answers to images have moved from the root's (nat an image)."""
     with torch.inference_mode():
         moved = functional.log_softmax(module(images), dim=1)
-    return float(functional.kl_div(moved, expected, reduction="batchmean", log_target=True))
+    return sensitivities.divergence(moved, expected)
 
 
 def layer_loss(
@@ -130,19 +128,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     root, images = load_root(options.root), load_data(card.data, "train").images
     count = min(options.images or IMAGES[card.data], len(images))
     layers: dict[int, dict[str, object]] = {exit_: {} for exit_ in range(1, root.num_exits + 1)}
-    for exit_, loss in sensitivities(root, images[-count:]):
+    for exit_, loss in sensitivities.sensitivities(root, images[-count:]):
         rounded = [float(f"{x:.4g}") for x in loss.losses]
         layers[exit_][loss.name] = {"weights": loss.weights, "losses": rounded}
         if exit_ == root.num_exits:
             print(f"{options.root}: {loss.name}", flush=True)
     lines = [f'"{exit_}": {json.dumps(found)}' for exit_, found in layers.items()]
-    weights = (Path(__file__).parents[1] / "weights" / f"{options.root}.safetensors").read_bytes()
     about = {
         "root": options.root,
         "measured with": f"python -m insitu_widgets.levels.mixed {options.root}",
-        "measured on": f"{datetime.now(UTC):%Y-%m-%d}; torch {torch.__version__}, "
-        f"{platform.machine()}",
-        "weights": f"SHA-256 {hashlib.sha256(weights).hexdigest()}",
+        "measured on": day_and_machine(),
+        "weights": weights_digest(options.root),
         "images": count,
         "data": f"the last {count} training images of {card.data}",
         "losses": "for 1 to 8 bits, mean Kullback-Leibler divergence of the answers, nat an image",

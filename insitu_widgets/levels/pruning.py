@@ -16,7 +16,7 @@ from torch.func import functional_call
 
 from insitu_widgets.errors import in_range
 from insitu_widgets.levels.derive import SubModel, derive, sent
-from insitu_widgets.levels.descent import CROPPING, WARPING, descend
+from insitu_widgets.levels.descent import descend
 from insitu_widgets.levels.mixed import LayerLoss, divergence
 from insitu_widgets.levels.parameter import masks
 from insitu_widgets.levels.quantised import rebuilt, tensors_of
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from insitu_widgets.data import ImageSet
     from insitu_widgets.levels.recipe import Recipe
     from insitu_widgets.roots import Root
-
-_COLOURS = 3
 
 
 def pruned_layer_loss(
@@ -110,9 +108,8 @@ def heal(
 ) -> Iterator[HealingStep]:
     """Re-train what a recipe keeps of a root, batch by batch; to stop is not to ask for more.
 
-    With 8 bits and fewer it is trained with its codes, the gradient going straight through. Images
-    of one colour are warped, photographs cropped and flipped. In a context of autocast the passes
-    are computed in its type.
+    With 8 bits and fewer it is trained with its codes, the gradient going straight through. In a
+    context of autocast the passes are computed in its type.
 
     Parameters
     ----------
@@ -148,6 +145,5 @@ def heal(
         logits = functional_call(network, arrived, (batch,)).float()
         return lesson(logits, labels, soft_answers(root, batch))
 
-    changes = CROPPING if images.images.shape[1] == _COLOURS else WARPING
-    for number, loss in descend(network, images, plan, loss_of, random, changes):
+    for number, loss in descend(network, images, plan, loss_of, random):
         yield HealingStep(number, loss, network, recipe, kept)

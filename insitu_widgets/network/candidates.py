@@ -14,7 +14,6 @@ import argparse
 import csv
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from importlib.resources import files
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,8 +23,8 @@ from tqdm import tqdm
 
 from insitu_widgets.cards import ROOTS, card_of
 from insitu_widgets.data import load_data
-from insitu_widgets.errors import one_of
 from insitu_widgets.levels.recipe import Recipe
+from insitu_widgets.network.catalogue import shipped_lines
 from insitu_widgets.network.envelope import FAMILIES, Candidate, Channel, measure, recipes
 from insitu_widgets.network.table_file import TableFile
 from insitu_widgets.roots import load_root
@@ -80,13 +79,6 @@ def plan(root: str, seeds: Sequence[int] = (0,)) -> Iterator[tuple[Recipe, Chann
                 yield Recipe(root, *cut), channel
 
 
-def shipped() -> tuple[str, ...]:
-    """The roots whose candidates are shipped."""
-    folder = files("insitu_widgets") / "catalogue"
-    names = {path.name for path in folder.iterdir()}
-    return tuple(name for name in ROOTS if name + SUFFIX in names)
-
-
 @lru_cache(maxsize=4)
 def load_candidates(root: str) -> tuple[Row, ...]:
     """The measured candidates of one root.
@@ -96,15 +88,12 @@ def load_candidates(root: str) -> tuple[Row, ...]:
     ValueError
         If none are shipped for it, naming the roots that have them.
     """
-    one_of("root", root, shipped())
-    path = files("insitu_widgets") / "catalogue" / (root + SUFFIX)
-    with path.open(encoding="utf-8") as file:
-        return tuple(read(file))
+    return tuple(read(shipped_lines(root, SUFFIX)))
 
 
-def read(file: Iterable[str]) -> Iterator[Row]:
+def read(lines: Iterable[str]) -> Iterator[Row]:
     """Rows of a table: lines of notes that begin with #, a heading, then one candidate a line."""
-    for values in csv.DictReader(line for line in file if not line.startswith("#")):
+    for values in csv.DictReader(line for line in lines if not line.startswith("#")):
         recipe = Recipe(
             values["root"],
             int(values["exit"]) if values["exit"] else None,
@@ -157,7 +146,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     precision = "bfloat16" if options.bfloat16 else "float32"
     table = TableFile(
         path,
-        f"python -m insitu_widgets.network.candidates {options.root}",
+        f"python -m insitu_widgets.network.candidates {options.root}"
+        + " --bfloat16" * options.bfloat16,
         options.root,
         f"images: {len(images)} test images of {card.data}; computed in {precision}",
         COLUMNS,

@@ -236,12 +236,31 @@ def _key(row: Measurement) -> tuple[Recipe, float, str]:
     return row.recipe, row.bit_error_rate, row.guard
 
 
-@lru_cache(maxsize=1)
-def shipped() -> tuple[str, ...]:
-    """The roots whose catalogue is shipped."""
+@lru_cache(maxsize=8)
+def shipped(suffix: str = ".csv") -> tuple[str, ...]:
+    """The roots whose catalogue is shipped, or another table whose file's name ends so."""
     folder = files("insitu_widgets") / "catalogue"
     names = {path.name for path in folder.iterdir()}
-    return tuple(name for name in ROOTS if f"{name}.csv" in names)
+    return tuple(name for name in ROOTS if name + suffix in names)
+
+
+def shipped_lines(root: str, suffix: str) -> list[str]:
+    """Lines of a shipped table: notes that begin with #, a heading, then values.
+
+    Raises
+    ------
+    ValueError
+        If none is shipped for that root, naming those that are.
+    """
+    one_of("root", root, shipped(suffix))
+    path = files("insitu_widgets") / "catalogue" / (root + suffix)
+    return path.read_text(encoding="utf-8").splitlines()
+
+
+def condition(root: str, suffix: str) -> str:
+    """On how many images, and how, a shipped table was measured: its note of the images."""
+    lines = shipped_lines(root, suffix)
+    return next(line[2:] for line in lines if line.startswith("# images: "))
 
 
 @lru_cache(maxsize=8)

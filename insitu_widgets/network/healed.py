@@ -15,7 +15,6 @@ import time
 from collections import deque
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,12 +24,12 @@ from tqdm import tqdm
 from insitu_widgets.air.payload import pack, unpack
 from insitu_widgets.cards import ROOTS, card_of
 from insitu_widgets.data import load_data
-from insitu_widgets.errors import one_of
 from insitu_widgets.estimate import Estimate
-from insitu_widgets.evaluate import accuracy
+from insitu_widgets.evaluate import accuracy, batch_of
 from insitu_widgets.levels.derive import derive
 from insitu_widgets.levels.pruning import Healing, heal
 from insitu_widgets.levels.recipe import Recipe
+from insitu_widgets.network.catalogue import shipped_lines
 from insitu_widgets.network.table_file import TableFile
 from insitu_widgets.roots import load_root
 
@@ -78,13 +77,6 @@ class Healed:
     after: Estimate
 
 
-def shipped() -> tuple[str, ...]:
-    """The roots whose table is shipped."""
-    folder = files("insitu_widgets") / "catalogue"
-    names = {path.name for path in folder.iterdir()}
-    return tuple(name for name in ROOTS if name + SUFFIX in names)
-
-
 @lru_cache(maxsize=4)
 def load_healed(root: str) -> tuple[Healed, ...]:
     """What re-training gives one root.
@@ -94,15 +86,12 @@ def load_healed(root: str) -> tuple[Healed, ...]:
     ValueError
         If no table is shipped for it, naming the roots that have one.
     """
-    one_of("root", root, shipped())
-    path = files("insitu_widgets") / "catalogue" / (root + SUFFIX)
-    with path.open(encoding="utf-8") as file:
-        return tuple(read(file))
+    return tuple(read(shipped_lines(root, SUFFIX)))
 
 
-def read(file: Iterable[str]) -> Iterator[Healed]:
+def read(lines: Iterable[str]) -> Iterator[Healed]:
     """Rows of a table: lines of notes that begin with #, a heading, then one recipe a line."""
-    for values in csv.DictReader(line for line in file if not line.startswith("#")):
+    for values in csv.DictReader(line for line in lines if not line.startswith("#")):
         seen = int(values["seen"])
         yield Healed(
             Recipe(values["root"], keep=float(values["keep"]), bits=int(values["bits"])),
@@ -137,7 +126,7 @@ def measure(root: Root, recipe: Recipe, train: ImageSet, test: ImageSet, plan: H
 
 def _received(submodel: SubModel, images: ImageSet) -> Estimate:
     received, _ = unpack(pack(submodel))
-    return deque(accuracy(received, images, batch=200), maxlen=1).pop()
+    return deque(accuracy(received, images, batch_of(images.images)), maxlen=1).pop()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -165,7 +154,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     precision = "bfloat16" if options.bfloat16 else "float32"
     table = TableFile(
         path,
-        f"python -m insitu_widgets.network.healed {options.root}",
+        f"python -m insitu_widgets.network.healed {options.root}"
+        + " --bfloat16" * options.bfloat16,
         options.root,
         f"images: {len(test)} test images of {card.data}; computed in {precision}; Adam, at most "
         f"{plan.peak_rate:g}",

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
-import platform
 from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast, overload
@@ -22,11 +19,12 @@ from insitu_widgets.cards import NESTED_ROOTS, ROOTS, card_of
 from insitu_widgets.data import ImageSet, count_of, load_data
 from insitu_widgets.errors import of_type, one_of
 from insitu_widgets.estimate import Estimate
-from insitu_widgets.evaluate import accuracies, accuracy
+from insitu_widgets.evaluate import accuracies, accuracy, batch_of
 from insitu_widgets.levels.allocation import shipped_sensitivity
 from insitu_widgets.levels.depth import Joined, share_a_trunk
 from insitu_widgets.levels.derive import derive
 from insitu_widgets.levels.recipe import WIDEST_CODE, Recipe
+from insitu_widgets.model_card import day_and_machine, weights_digest
 from insitu_widgets.network.catalogue import Catalogue, Measurement, Table
 from insitu_widgets.network.cluster import as_done, check_client
 from insitu_widgets.network.grids import BIT_ERROR_RATES, PLANS, SEEDS
@@ -41,8 +39,6 @@ if TYPE_CHECKING:
     from insitu_widgets.air.payload import Packet
     from insitu_widgets.levels.derive import SubModel
     from insitu_widgets.network.outcome import Outcome
-
-BATCH = 50
 
 
 @dataclass(frozen=True)
@@ -303,11 +299,12 @@ def _pass(job: Job, models: Sequence[SubModel], images: ImageSet) -> list[Estima
     deep = models[-1].module
     together = [share_a_trunk(model.module, deep) for model in models[:-1]] + [True]
     joined = Joined([m.module for m, joins in zip(models, together, strict=True) if joins]).eval()
+    batch = batch_of(images.images)
     with torch.autocast("cpu", torch.bfloat16, enabled=job.bfloat16):
-        *_, last = accuracies(joined, images, BATCH)
+        *_, last = accuracies(joined, images, batch)
         shared = iter(last)
         return [
-            next(shared) if joins else list(accuracy(model, images, BATCH))[-1]
+            next(shared) if joins else list(accuracy(model, images, batch))[-1]
             for model, joins in zip(models, together, strict=True)
         ]
 
@@ -389,15 +386,12 @@ def _said(images: ImageSet, data: str) -> str:
 
 def _begin(path: Path, root: str, notes: Sequence[str]) -> None:
     """Write how, when and on what into the file; refuse one that was measured on other weights."""
-    weights = (Path(__file__).parents[1] / "weights" / f"{root}.safetensors").read_bytes()
-    digest = f"weights: SHA-256 {hashlib.sha256(weights).hexdigest()}"
+    digest = f"weights: {weights_digest(root)}"
     table = Table(path)
     if table.rows and digest not in table.notes:
         msg = f"{path} was measured on other weights of {root}. Delete it, or name another --out."
         raise SystemExit(msg)
-    started = (
-        f"begun: {datetime.now(UTC):%Y-%m-%d}; torch {torch.__version__}, {platform.machine()}"
-    )
+    started = f"begun: {day_and_machine()}"
     first = [f"measured with: python -m insitu_widgets.network.sweep {root}", started, digest]
     table.note(*([] if table.notes else first), *notes)
 

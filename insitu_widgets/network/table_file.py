@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import csv
-import hashlib
-import platform
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
+from insitu_widgets.model_card import day_and_machine, weights_digest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-_WEIGHTS = Path(__file__).parents[1] / "weights"
+    from pathlib import Path
 
 
 class TableFile:
@@ -43,8 +38,7 @@ class TableFile:
         self, path: Path, command: str, root: str, conditions: str, columns: Sequence[str]
     ) -> None:
         self._path = path
-        weights = (_WEIGHTS / f"{root}.safetensors").read_bytes()
-        same = (f"# weights: SHA-256 {hashlib.sha256(weights).hexdigest()}", f"# {conditions}")
+        same = (f"# weights: {weights_digest(root)}", f"# {conditions}")
         if path.exists():
             text = path.read_text(encoding="utf-8")
             path.write_text(text[: text.rfind("\n") + 1], encoding="utf-8")
@@ -52,8 +46,8 @@ class TableFile:
                 msg = f"{path} was measured on other weights or images. Delete it, or name another."
                 raise SystemExit(msg)
             return
-        begun = f"{datetime.now(UTC):%Y-%m-%d}; torch {torch.__version__}, {platform.machine()}"
-        lines = (f"# measured with: {command}", f"# begun: {begun}", *same, ",".join(columns))
+        first = f"# measured with: {command}", f"# begun: {day_and_machine()}"
+        lines = (*first, *same, ",".join(columns))
         path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
     def add(self, values: Sequence[object]) -> None:

@@ -7,7 +7,8 @@ import pytest
 from insitu_widgets import Recipe, accuracy, derive, load_data, load_root, pack
 from insitu_widgets.levels.pruning import Healing, heal
 from insitu_widgets.network import healed
-from insitu_widgets.network.healed import COLUMNS, CUTS, load_healed, main, read, shipped
+from insitu_widgets.network.catalogue import shipped
+from insitu_widgets.network.healed import COLUMNS, CUTS, SUFFIX, load_healed, main, read
 
 ROOT = "vgg-digits"
 
@@ -70,8 +71,8 @@ def test_a_root_without_a_table_is_refused_by_name():
 
 
 def test_what_is_shipped_is_whole():
-    assert "resnet18-cifar100" in shipped()
-    for root in shipped():
+    assert "resnet18-cifar100" in shipped(SUFFIX)
+    for root in shipped(SUFFIX):
         rows = load_healed(root)
         assert [(row.recipe.keep, row.recipe.bits) for row in rows] == list(CUTS)
         assert len(healed.written(rows[0])) == len(COLUMNS)

@@ -8,9 +8,10 @@ from math import log10
 from insitu_widgets.estimate import Estimate
 from insitu_widgets.explorer.course import bits_figures as figures
 from insitu_widgets.explorer.course.parameter_figures import byte_axis
+from insitu_widgets.explorer.words import html_table
 from insitu_widgets.network import envelope
 from insitu_widgets.network.envelope import Best, Candidate
-from insitu_widgets.units import percent
+from insitu_widgets.units import percent, quantity
 
 
 def line(candidates: Sequence[Candidate], budgets: Sequence[float]) -> list[tuple[float, Estimate]]:
@@ -30,9 +31,23 @@ def over_bytes(
     return figures.accuracy_lines(lines, title, byte_axis(budgets[0], budgets[-1]))
 
 
-def table_row(family: str, found: Best) -> str:
-    """A row: who, the choice of each half, its accuracy on the other."""
-    return f"<tr><td>{family}</td><td>{chosen(found)}</td><td>{share(found.estimate)}</td></tr>"
+def within(pool: Mapping[str, Sequence[Candidate]], budget: float) -> tuple[str, str]:
+    """What a budget (bytes) buys of each kind that has candidates: a sentence, and a table."""
+    rows, said = [], []
+    for name, candidates in pool.items():
+        if not candidates:
+            continue
+        smallest = min(c.num_bits for c in candidates)
+        if smallest <= 8 * budget:
+            found = envelope.best(candidates, 8 * budget)
+            rows.append((name, chosen(found), share(found.estimate)))
+            said.append(f"{name} {percent(found.estimate.accuracy)}")
+        else:
+            rows.append((name, f"nothing fits below {quantity(smallest / 8, 'B')}", ""))
+            said.append(f"{name} nothing")
+    bought = quantity(budget, "B")
+    heading = ("", f"best within {bought}, chosen on each half", "accuracy on the other")
+    return f"Within {bought}: {', '.join(said)}.", html_table(heading, rows)
 
 
 def chosen(found: Best) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache
+from itertools import product
 from math import log10
 
 from insitu_widgets.cards import ROOTS
@@ -13,12 +15,20 @@ from insitu_widgets.explorer.course.budget_lines import (
     line,
     over_bytes,
     share,
-    table_row,
+    within,
 )
 from insitu_widgets.explorer.panels import Chart, Panel, Picture, choice, slider
+from insitu_widgets.explorer.words import html_table
 from insitu_widgets.levels.recipe import Recipe
 from insitu_widgets.network import envelope, healed
-from insitu_widgets.network.candidates import BIT_ERROR_RATES, Row, load_candidates, shipped
+from insitu_widgets.network.candidates import (
+    BIT_ERROR_RATES,
+    CODE_RATE,
+    SUFFIX,
+    Row,
+    load_candidates,
+)
+from insitu_widgets.network.catalogue import condition, shipped
 from insitu_widgets.network.envelope import Candidate
 from insitu_widgets.units import error_rate, percent, quantity
 
@@ -27,17 +37,16 @@ BUDGETS = tuple(round(16_000 * 2 ** (step / 2)) for step in range(24))
 #: Shares of the float32 root's bits that the table looks at.
 SHARES = (0.06, 0.03, 0.015)
 
-Pool = Mapping[str, Sequence[Candidate]]
-
 
 def paper_scale_panel() -> Panel:
     """For every budget the best sub-model of a large root, with and without bit errors."""
-    roots = shipped()
+    roots = shipped(SUFFIX)
     return Panel(
         "The best sub-model for every budget, at the paper's scale",
         "Measured before, on test images of CIFAR-100 (how many: under the table): packed, sent "
         "and unpacked sub-models; chosen on one half of the images, measured on the other, both "
-        "ways. Nothing is re-trained. Assumed: a protected bit takes 2 bits.",
+        "ways. Nothing is re-trained. "
+        f"Assumed: a protected bit takes {1 / CODE_RATE:g} bits.",
         {
             "root": choice("Root", roots, roots[0]),
             "ber": slider("Bit-error rate", BIT_ERROR_RATES, 0.0, _rate),
@@ -55,16 +64,15 @@ def _steps(root: str, ber: float, budget: float) -> Iterator[Picture]:
     rows = load_candidates(root)
     pool = clean(rows) if ber == 0 else received(rows, ber)
     lines = {name: line(found, BUDGETS) for name, found in pool.items()}
-    words, table = _within(pool, budget)
+    words, table = within(pool, budget)
     spec = over_bytes(lines, "Received bytes, protection counted (logarithmic)", BUDGETS)
     chart = Chart(
         f"Accuracy for every received byte, {_rate(ber)}",
         words,
         figures.with_mark(spec, log10(budget)),
     )
-    images = sum(rows[0].candidate.seen)
-    told = f"<p>{images:,} images, half for each choice; intervals are theirs (95 %).</p>"
-    yield Picture({"envelope": chart}, table + _small_shares(root, rows) + told)
+    told = f"<p>{condition(root, SUFFIX)}; half for each choice; intervals are theirs (95 %).</p>"
+    yield Picture({"envelope": chart}, table + _small_shares(root) + told)
 
 
 def clean(rows: Sequence[Row]) -> dict[str, list[Candidate]]:
@@ -100,25 +108,6 @@ def received(rows: Sequence[Row], bit_error_rate: float) -> dict[str, list[Candi
     return named
 
 
-def _within(pool: Pool, budget: float) -> tuple[str, str]:
-    rows, said = [], []
-    for name, candidates in pool.items():
-        smallest = min(c.num_bits for c in candidates)
-        if smallest <= 8 * budget:
-            found = envelope.best(candidates, 8 * budget)
-            rows.append(table_row(name, found))
-            said.append(f"{name} {percent(found.estimate.accuracy)}")
-        else:
-            least = quantity(smallest / 8, "B")
-            rows.append(f"<tr><td>{name}</td><td>nothing fits below {least}</td><td></td></tr>")
-            said.append(f"{name} nothing")
-    words = f"Within {quantity(budget, 'B')}: {', '.join(said)}."
-    return words, (
-        f"<table><tr><th></th><th>best within {quantity(budget, 'B')}, chosen on each half</th>"
-        f"<th>accuracy on the other</th></tr>{''.join(rows)}</table>"
-    )
-
-
 def small_share(rows: Sequence[Row], bit_error_rate: float, num_bits: float) -> envelope.Best:
     """The best of all representations within so many bits, protection counted.
 
@@ -136,7 +125,9 @@ def small_share(rows: Sequence[Row], bit_error_rate: float, num_bits: float) -> 
     return envelope.best(pool, num_bits)
 
 
-def _small_shares(root: str, rows: Sequence[Row]) -> str:
+@lru_cache(maxsize=4)
+def _small_shares(root: str) -> str:
+    rows = load_candidates(root)
     whole = next(
         row.candidate
         for row in rows
@@ -144,25 +135,22 @@ def _small_shares(root: str, rows: Sequence[Row]) -> str:
     )
     reference = sum(whole.right) / sum(whole.seen)
     lines = []
-    for part in SHARES:
-        for rate in BIT_ERROR_RATES:
-            found = small_share(rows, rate, part * whole.num_bits)
-            lost = 100 * (reference - found.estimate.accuracy)
-            lines.append(
-                f"<tr><td>{percent(part)}</td><td>{_rate(rate)}</td><td>{chosen(found)}</td>"
-                f"<td>{share(found.estimate)}</td><td>{lost:.1f}</td></tr>"
-            )
+    for part, rate in product(SHARES, BIT_ERROR_RATES):
+        found = small_share(rows, rate, part * whole.num_bits)
+        lost = 100 * (reference - found.estimate.accuracy)
+        said = chosen(found), share(found.estimate), f"{lost:.1f}"
+        lines.append((percent(part), _rate(rate), *said))
+    heading = ("of its bits", "bit-error rate", "chosen on each half", "accuracy on the other",
+               "points lost")  # fmt: skip
     return (
         f"<p>Small shares of the float32 root ({quantity(whole.num_bits / 8, 'B')}, "
         f"{percent(reference)} on these images; {percent(ROOTS[root].accuracy[-1])} on all):</p>"
-        "<table><tr><th>of its bits</th><th>bit-error rate</th><th>chosen on each half</th>"
-        f"<th>accuracy on the other</th><th>points lost</th></tr>{''.join(lines)}</table>"
-    )
+    ) + html_table(heading, lines)
 
 
 def healed_panel() -> Panel:
     """What re-training after pruning gives a large root, and what it takes."""
-    roots = healed.shipped()
+    roots = shipped(healed.SUFFIX)
     return Panel(
         "Re-training after pruning, at the paper's scale",
         "Measured before, on test images of CIFAR-100: accuracy of packed and unpacked sub-models, "
@@ -192,7 +180,7 @@ def _healed(root: str) -> Iterator[Picture]:
     )
     words = (
         f"<p>{rows[0].steps} batches of {rows[0].batch} training images each, {least:.0f} to "
-        f"{most:.0f} s where it was measured; {rows[0].after.seen:,} test images. That is what a "
+        f"{most:.0f} s where it was measured; {condition(root, healed.SUFFIX)}. That is what a "
         "network would have to spend on every recipe that is asked for, and what an all-in-one "
         "root saves.</p>"
     )

@@ -9,7 +9,7 @@ from math import log10
 
 from insitu_widgets.explorer.course import bits_figures as figures
 from insitu_widgets.explorer.course import bits_live as live
-from insitu_widgets.explorer.course.budget_lines import line, over_bytes, table_row
+from insitu_widgets.explorer.course.budget_lines import line, over_bytes, within
 from insitu_widgets.explorer.course.parameter_live import nested_name
 from insitu_widgets.explorer.panels import Chart, Panel, Picture, choice, slider
 from insitu_widgets.levels.recipe import Recipe
@@ -93,24 +93,9 @@ def _envelope(root: str, budget: int) -> Iterator[Picture]:
 def _drawn(pool: Mapping[str, Sequence[Candidate]], budget: int, progress: float) -> Picture:
     lines = {family: line(found, BUDGETS) for family, found in pool.items() if found}
     spec = over_bytes(lines, "Budget: received bytes (logarithmic)", BUDGETS)
-    rows, said = [], []
-    for family, candidates in pool.items():
-        if any(c.num_bits <= 8 * budget for c in candidates):
-            found = envelope.best(candidates, 8 * budget)
-            rows.append(table_row(family, found))
-            said.append(f"{family} {percent(found.estimate.accuracy)}")
-        elif candidates:
-            smallest = min(c.num_bits for c in candidates) / 8
-            rows.append(f"<tr><td>{family}</td><td>nothing fits below {quantity(smallest, 'B')}"
-                        "</td><td></td></tr>")  # fmt: skip
-            said.append(f"{family} nothing")
-    words = f"Within {quantity(budget, 'B')}: {', '.join(said)}."
-    table = (
-        f"<p>{words}</p><table><tr><th>levels</th><th>best within {quantity(budget, 'B')}, chosen "
-        f"on each half</th><th>accuracy on the other</th></tr>{''.join(rows)}</table>"
-    )
+    words, table = within(pool, budget)
     chart = Chart("Accuracy for every budget", words, figures.with_mark(spec, log10(budget)))
-    return Picture({"envelope": chart}, table, progress)
+    return Picture({"envelope": chart}, f"<p>{words}</p>{table}", progress)
 
 
 def protection_panel() -> Panel:

@@ -73,4 +73,4 @@ def test_re_training_is_drawn_as_it_was_measured():
     before, after = chart["spec"]["data"]
     assert before["y"] == [round(100 * row.before.accuracy, 2) for row in rows]
     assert after["y"] == [round(100 * row.after.accuracy, 2) for row in rows]
-    assert f"{rows[0].after.seen:,} test images" in panel.words.value
+    assert f"images: {rows[0].after.seen} test images of cifar100" in panel.words.value
