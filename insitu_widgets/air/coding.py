@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 #: Ways to code a mask of n positions of which m are set.
 ALL, NONE, BITMAP, RICE = 0, 1, 2, 3
 #: Positions that masks may set together; a mask whose groups are whole is coded by group.
-_GROUPS = (1, 9, 8, 4, 2)
+_GROUPS = (1, 9, 8, 4, 2, 3)
+#: Groups of a mask that are looked at before all of them are: most masks have none.
+_GLANCE = 256
 _CODES_A_GROUP = 8  # eight k-bit codes fill exactly k bytes
 
 
@@ -59,7 +61,7 @@ def encode_mask(mask: NDArray[np.bool_]) -> tuple[int, int, bytes]:
     The ways: nothing to send (all or none set), a bitmap of n bits, or the gaps between set
     positions in a Rice code (R. F. Rice, JPL 79-22, 1979) whose unary quotients and fixed-length
     remainders are kept in two streams, so that both can be read without a loop. Where neighbours
-    are set together (2, 4, 8 or 9 of them), each group is coded as one position.
+    are set together (2, 3, 4, 8 or 9 of them), each group is coded as one position.
 
     Returns
     -------
@@ -72,10 +74,14 @@ def encode_mask(mask: NDArray[np.bool_]) -> tuple[int, int, bytes]:
     for place, size in enumerate(_GROUPS[1:], 1):
         if mask.size % size == 0:
             rows = mask.reshape(-1, size)
-            if bool((rows == rows[:, :1]).all()):
+            if _alike(rows[:_GLANCE]) and _alike(rows):
                 way, parameter, data = _encode(rows[:, 0])
                 return way + 4 * place, parameter, data
     return _encode(mask)
+
+
+def _alike(rows: NDArray[np.bool_]) -> bool:
+    return bool((rows == rows[:, :1]).all())
 
 
 def _encode(mask: NDArray[np.bool_]) -> tuple[int, int, bytes]:

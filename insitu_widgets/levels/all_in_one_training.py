@@ -23,6 +23,7 @@ from insitu_widgets.errors import in_range, one_of
 from insitu_widgets.levels.arriving import Grids, arriving
 from insitu_widgets.levels.depth import cut
 from insitu_widgets.levels.descent import Descent
+from insitu_widgets.levels.recipe import WIDEST_CODE
 from insitu_widgets.levels.retrain import lesson, soft_answers
 from insitu_widgets.plans import Plan, has_bfloat16
 from insitu_widgets.roots import Root
@@ -37,6 +38,9 @@ _WIDTHS = (2, 3, 4, 8, 32)
 #: Shares of the random sub-models that have the last exit, and that keep all weights.
 _LAST, _DENSE = 0.4, 0.3
 _AVERAGE = 0.99
+#: Share of the sub-models of codes that errors reach, and the smallest of their bit-error rates, as
+#: a part of the largest.
+_REACHED, _LEAST_RATE = 0.5, 0.03
 #: Fields that plans which warp make no use of; they are not on the digits' cards.
 _NOT_WARPED = ("first_exit", "augmentation", "crop_px", "erase_px", "bfloat16")
 
@@ -67,6 +71,10 @@ class AllInOne:
         The farthest shift of a crop, and the side of the square that is erased; 0 for none.
     bfloat16
         Mixed precision where the processor has it; weights, codes and losses stay float32.
+    bit_error_rate
+        The largest in training, in [0, 0.1]; 0 for none. Of every second sub-model of codes bits
+        are wrong, at rates drawn between some hundredths of it and it, evenly on a logarithmic
+        scale: the weights learn to bear them (D. Stutz et al., MLSys 2021).
     """
 
     steps: int = 1200
@@ -79,6 +87,7 @@ class AllInOne:
     crop_px: int = 4
     erase_px: int = 0
     bfloat16: bool = False
+    bit_error_rate: float = 0.0
 
     def __post_init__(self) -> None:
         in_range("steps", self.steps, 1, 100_000)
@@ -90,6 +99,7 @@ class AllInOne:
         one_of("augmentation", self.augmentation, ("warp", "crop"))
         in_range("crop_px", self.crop_px, 0, 100, "pixels")
         in_range("erase_px", self.erase_px, 0, 1000, "pixels")
+        in_range("bit_error_rate", self.bit_error_rate, 0.0, 0.1)
 
     @property
     def changes(self) -> Plan:
@@ -105,6 +115,7 @@ class AllInOne:
     def record(self) -> dict[str, Any]:
         """What a card tells: all but what this plan makes no use of."""
         unused = _NOT_WARPED if self.augmentation == "warp" else ()
+        unused += ("bit_error_rate",) * (self.bit_error_rate == 0)
         return {name: value for name, value in asdict(self).items() if name not in unused}
 
 
@@ -202,8 +213,16 @@ class Training:
         keep = 1.0 if dense < _DENSE else self._plan.least_keep**place
         bits = _WIDTHS[int(torch.randint(len(_WIDTHS), (), generator=self.random))]
         network = cut(self._student, exit_)
-        arrived = arriving(network, keep, bits, grids)
+        rate = self._error_rate() if bits <= WIDEST_CODE else 0.0
+        arrived = arriving(network, keep, bits, grids, bit_error_rate=rate, random=self.random)
         return self._asked(lambda some: functional_call(network, arrived, (some,)), batch)[0]
+
+    def _error_rate(self) -> float:
+        """Of the codes of one random sub-model."""
+        if self._plan.bit_error_rate == 0:
+            return 0.0
+        reached, place = torch.rand(2, generator=self.random).tolist()
+        return self._plan.bit_error_rate * _LEAST_RATE**place if reached < _REACHED else 0.0
 
     def _asked(self, network: Callable[[Tensor], Any], batch: Tensor) -> list[Tensor]:
         """Logits ``[N, classes]`` of each exit, float32."""

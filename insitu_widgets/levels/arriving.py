@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
+import torch
 from torch import Tensor, nn
 
 from insitu_widgets.levels.derive import weights_and_rest
@@ -16,7 +17,15 @@ from insitu_widgets.levels.shared_grid import SharedGrid
 Grids: TypeAlias = dict[Tensor, SharedGrid]
 
 
-def arriving(network: nn.Module, keep: float, bits: int, grids: Grids) -> dict[str, Tensor]:
+def arriving(
+    network: nn.Module,
+    keep: float,
+    bits: int,
+    grids: Grids,
+    *,
+    bit_error_rate: float = 0.0,
+    random: torch.Generator | None = None,
+) -> dict[str, Tensor]:
     """An all-in-one sub-model's weights, with the gradient of those of the network that are sent.
 
     They are what :func:`~insitu_widgets.levels.derive.derive` gives for the same exit, share and
@@ -35,6 +44,10 @@ def arriving(network: nn.Module, keep: float, bits: int, grids: Grids) -> dict[s
         1 … 8, or 32.
     grids
         Known in this step; it grows.
+    bit_error_rate
+        Of the codes, in [0, 0.5]; floats arrive as they were.
+    random
+        Of the errors.
 
     Returns
     -------
@@ -45,15 +58,15 @@ def arriving(network: nn.Module, keep: float, bits: int, grids: Grids) -> dict[s
         return {}
     masks = near_group_masks(weights_and_rest(network)[0], keep)
     parameters = dict(network.named_parameters())
+
+    def arrived(weight: Tensor) -> Tensor:
+        if bits > WIDEST_CODE:
+            return weight.detach()
+        if weight not in grids:
+            grids[weight] = SharedGrid.of(weight.detach())
+        return grids[weight].dense(bits, bit_error_rate, random)
+
     return {
-        name: passed(parameters[name], mask, _sent(parameters[name], mask, bits, grids))
+        name: passed(parameters[name], mask, arrived(parameters[name]) * mask)
         for name, mask in masks.items()
     }
-
-
-def _sent(weight: Tensor, mask: Tensor, bits: int, grids: Grids) -> Tensor:
-    if bits > WIDEST_CODE:
-        return weight.detach() * mask
-    if weight not in grids:
-        grids[weight] = SharedGrid.of(weight.detach())
-    return grids[weight].dense(bits) * mask

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 #: What may say how much a weight matters; the last one is the control.
 IMPORTANCES = ("magnitude", "magnitude, per layer", "first-order Taylor", "random")
 _IMAGES_A_GRADIENT = 10
+#: Weights of a layer of which more than whole kernels can be told apart.
+_LARGE = 250_000
 
 
 def importance(kind: str, network: nn.Module, images: ImageSet, seed: int = 0) -> dict[str, Tensor]:
@@ -153,10 +155,19 @@ def masks(
 def group_size(shape: Sequence[int]) -> int:
     """Neighbouring weights that an all-in-one root keeps or prunes together.
 
-    A kernel of a convolution ``[C, D, h, w]``; where a kernel is one weight, up to eight of an
-    output channel. A mask then costs a bit a group instead of a bit a weight, on every channel use.
+    A kernel of a convolution ``[C, D, h, w]``, or a row of one in a layer of more than a quarter
+    of a million weights; where a kernel is one weight, up to eight of an output channel. A mask
+    then costs a bit a group instead of a bit a weight, on every channel use.
+
+    Rows are a compromise. With a tenth of its weights, ResNet-18 of CIFAR-100 answered 71 % of
+    images rightly after 140 steps of all-in-one training on whole kernels, 74 % after 80 on rows,
+    80 % on single weights (1,000 training images kept back); but a download in four parts (keep
+    10, 20, 50 and 100 % at 4 bits) then takes 5 % less, 0.2 % more and 18 % more than one download,
+    for the order of single weights is long to tell (section 2.2).
     """
-    return math.prod(shape[2:]) if math.prod(shape[2:]) > 1 else math.gcd(shape[1], 8)
+    if math.prod(shape[2:]) == 1:
+        return math.gcd(shape[1], 8)
+    return shape[-1] if math.prod(shape) > _LARGE else math.prod(shape[2:])
 
 
 def group_masks(weights: Mapping[str, Tensor], keep: float) -> dict[str, Tensor]:

@@ -23,6 +23,8 @@ from insitu_widgets.levels.quantisers import (
 from insitu_widgets.levels.recipe import WIDEST_CODE, Recipe
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from insitu_widgets.roots import Root
 
 
@@ -134,17 +136,32 @@ def quantise_network(
     ValueError
         For an unknown quantiser, bits out of its range, or a layer without its bits.
     """
+    widths = dict.fromkeys(tensors_of(root, exit)[0], bits) if isinstance(bits, int) else bits
+    layers = dict(quantise_layers(root, quantiser, widths, exit))
+    return Quantised(root.name, exit, layers, tensors_of(root, exit)[1])
+
+
+def quantise_layers(
+    root: Root,
+    quantiser: str,
+    bits: Mapping[str, int],
+    exit: int | None = None,  # noqa: A002
+) -> Iterator[tuple[str, Coded]]:
+    """:func:`quantise_network` layer by layer: large roots take vector quantisers seconds.
+
+    Yields
+    ------
+    tuple[str, Coded]
+        Each layer's name and codes, input first.
+    """
     one_of("quantiser", quantiser, QUANTISERS)
-    weights, rest = tensors_of(root, exit)
-    widths = dict.fromkeys(weights, bits) if isinstance(bits, int) else dict(bits)
-    if widths.keys() != weights.keys():
-        stray = sorted(widths.keys() ^ weights.keys())
+    weights, _ = tensors_of(root, exit)
+    if bits.keys() != weights.keys():
+        stray = sorted(bits.keys() ^ weights.keys())
         msg = (
-            f"bits must name every layer of {root.name!r} once; got {len(widths)} of "
+            f"bits must name every layer of {root.name!r} once; got {len(bits)} of "
             f"{len(weights)}, the first that differs is {stray[0]!r}. Name the root's layers."
         )
         raise ValueError(msg)
-    layers = {}
     for name, weight in weights.items():
-        layers[name] = quantise_layer(weight, quantiser, widths[name])
-    return Quantised(root.name, exit, layers, rest)
+        yield name, quantise_layer(weight, quantiser, bits[name])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
+import torch
 from torch import Tensor
 
 from insitu_widgets.levels import bit
@@ -32,8 +33,23 @@ class SharedGrid:
         """The grid of weights float32 ``[C, …]``."""
         return cls(*bit.nested_codes(weights, WIDEST_CODE, NESTED_AT))
 
-    def dense(self, bits: int) -> Tensor:
-        """What the weights are at 1 … 8 bits: float32, none pruned."""
+    def dense(
+        self, bits: int, bit_error_rate: float = 0.0, random: torch.Generator | None = None
+    ) -> Tensor:
+        """What the weights are at 1 … 8 bits: float32, none pruned, some bits of codes wrong."""
         steps = self.steps * 2.0 ** (NESTED_AT - bits)  # exact
         steps = steps.view(-1, *[1] * (self.codes.ndim - 1))
-        return bit.reconstruct(self.codes >> (WIDEST_CODE - bits), steps, bits)
+        codes = self.codes >> (WIDEST_CODE - bits)  # a new tensor, of 8 bits too
+        for place in range(bits if bit_error_rate else 0):
+            codes.view(-1)[_some(codes.numel(), bit_error_rate, random)] ^= 1 << place
+        return bit.reconstruct(codes, steps, bits)
+
+
+def _some(count: int, rate: float, random: torch.Generator | None) -> Tensor:
+    """Random positions below ``count``, each with a probability of ``rate``, a small one.
+
+    A position that is drawn twice is one: of 1,000 positions at a rate of 1e-3 half a one is lost.
+    """
+    total, share = torch.tensor([float(count)]), torch.tensor([rate])
+    drawn = int(torch.binomial(total, share, generator=random))
+    return torch.randint(count, (drawn,), generator=random)

@@ -5,7 +5,7 @@
 A digits root's envelope is measured while one looks on; one of CIFAR-100's size takes half an
 hour. The command measures every recipe of :mod:`insitu_widgets.network.envelope` without errors,
 and codes at two bit-error rates, bare and with their first bits protected; stopped, it goes on
-where it stopped. Reading the table needs no images.
+where it stopped. An all-in-one root has a table of its own. Reading them needs no images.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING
 import torch
 from tqdm import tqdm
 
-from insitu_widgets.cards import ROOTS, card_of
+from insitu_widgets.cards import NESTED_ROOTS, NESTED_SUFFIX, ROOTS, card_of
 from insitu_widgets.data import load_data
 from insitu_widgets.levels.recipe import Recipe
-from insitu_widgets.network.catalogue import shipped_lines
+from insitu_widgets.network.catalogue import tables_of
 from insitu_widgets.network.envelope import FAMILIES, Candidate, Channel, measure, recipes
 from insitu_widgets.network.table_file import TableFile
 from insitu_widgets.roots import load_root
@@ -64,10 +64,13 @@ def plan(root: str, seeds: Sequence[int] = (0,)) -> Iterator[tuple[Recipe, Chann
     """What is measured, in its order: a rate is whole before the next begins."""
     card = card_of(root)
     assert card is not None
+    plain = root.removesuffix(NESTED_SUFFIX)
+    families = FAMILIES[:4] if plain == root else FAMILIES[4:]
     exits = range(max(1, card.num_exits - DEEPEST + 1), card.num_exits + 1)
-    clean = [recipe for family in FAMILIES[:4] for recipe in recipes(root, family, card.num_exits)]
-    fine = (Recipe(root, *cut) for cut in product(exits, FINE_KEEPS, FINE_BITS))
-    for recipe in dict.fromkeys((*clean, *fine)):
+    whole = [Recipe(root, exit_ + 1) for exit_ in range(card.num_exits)]
+    clean = [recipe for family in families for recipe in recipes(plain, family, card.num_exits)]
+    fine = [Recipe(root, *cut) for cut in product(exits, FINE_KEEPS, FINE_BITS)]
+    for recipe in dict.fromkeys((*whole, *clean, *fine)):
         yield recipe, Channel()
     for rate in BIT_ERROR_RATES[1:]:
         draws = tuple(seeds)
@@ -81,14 +84,14 @@ def plan(root: str, seeds: Sequence[int] = (0,)) -> Iterator[tuple[Recipe, Chann
 
 @lru_cache(maxsize=4)
 def load_candidates(root: str) -> tuple[Row, ...]:
-    """The measured candidates of one root.
+    """The measured candidates of one root, and of its all-in-one root where they are shipped.
 
     Raises
     ------
     ValueError
         If none are shipped for it, naming the roots that have them.
     """
-    return tuple(read(shipped_lines(root, SUFFIX)))
+    return tuple(row for lines in tables_of(root, SUFFIX) for row in read(lines))
 
 
 def read(lines: Iterable[str]) -> Iterator[Row]:
@@ -133,7 +136,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prog="python -m insitu_widgets.network.candidates",
         description="Measure what the envelope of a root is chosen from; stopped, it goes on.",
     )
-    parser.add_argument("root", choices=ROOTS, help="which root")
+    parser.add_argument(
+        "root", choices=[*ROOTS, *NESTED_ROOTS], help="which root, all-in-one ones too"
+    )
     parser.add_argument("--images", type=int, default=2000, help="test images, balanced (2000)")
     parser.add_argument("--seeds", type=int, default=1, help="draws of the channel (1)")
     parser.add_argument("--bfloat16", action="store_true", help="compute in bfloat16: faster")

@@ -10,7 +10,7 @@ from functools import lru_cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from insitu_widgets.cards import NESTED_ROOTS, ROOTS, family_of
+from insitu_widgets.cards import ROOTS, family_of
 from insitu_widgets.errors import one_of
 from insitu_widgets.levels.recipe import WIDEST_CODE, Recipe
 
@@ -252,9 +252,26 @@ def shipped_lines(root: str, suffix: str) -> list[str]:
     ValueError
         If none is shipped for that root, naming those that are.
     """
-    one_of("root", root, shipped(suffix))
     path = files("insitu_widgets") / "catalogue" / (root + suffix)
+    if not path.is_file():
+        one_of("root", root, shipped(suffix))
     return path.read_text(encoding="utf-8").splitlines()
+
+
+def tables_of(root: str, suffix: str = ".csv") -> list[list[str]]:
+    """The lines of a root's shipped table, followed by those of its all-in-one root's.
+
+    Each has a file of its own, because each was measured on weights of its own; where the one of
+    the all-in-one root is missing, so are its rows.
+
+    Raises
+    ------
+    ValueError
+        As :func:`shipped_lines`.
+    """
+    folder = files("insitu_widgets") / "catalogue"
+    nested = [name for name in family_of(root)[1:] if (folder / (name + suffix)).is_file()]
+    return [shipped_lines(name, suffix) for name in (root, *nested)]
 
 
 def condition(root: str, suffix: str) -> str:
@@ -267,24 +284,15 @@ def condition(root: str, suffix: str) -> str:
 def load_catalogue(root: str) -> Catalogue:
     """The shipped catalogue of one root, followed by that of its all-in-one root.
 
-    Each has a file of its own, because each was measured on weights of its own; where the one of
-    the all-in-one root is missing, so are its rows. Its name alone (``…-nested``) gives them alone.
+    Its name alone (``…-nested``) gives that one's rows alone.
 
     Raises
     ------
     ValueError
         If none is shipped for that root, naming those that are.
     """
-    if root not in NESTED_ROOTS:
-        one_of("root", root, shipped())
-    folder = files("insitu_widgets") / "catalogue"
-    rows: list[Measurement] = []
-    notes: list[str] = []
-    for name in family_of(root):
-        path = folder / f"{name}.csv"
-        if path.is_file():
-            with path.open(encoding="utf-8") as file:
-                found = read_rows(file)
-            rows += found.rows
-            notes += found.notes
-    return Catalogue(rows, notes)
+    tables = [read_rows(lines) for lines in tables_of(root)]
+    return Catalogue(
+        [row for table in tables for row in table.rows],
+        [note for table in tables for note in table.notes],
+    )

@@ -134,6 +134,19 @@ def test_a_mask_is_nearly_as_short_as_its_entropy(share, worst):
     assert entropy <= 8 * len(encode_mask(mask)[2]) <= worst * entropy
 
 
+@pytest.mark.parametrize("size", [2, 3, 4, 8, 9])
+def test_a_mask_of_groups_costs_as_much_as_one_of_so_many_positions(size):
+    groups = masks(9000, 0.1)
+    way, parameter, data = encode_mask(groups.repeat(size))
+    assert (way % 4, parameter, data) == encode_mask(groups)
+    restored = decode_mask(way, parameter, data, size * int(groups.sum()), size * 9000)
+    np.testing.assert_array_equal(restored, groups.repeat(size))
+    # One position that is set apart from its group costs all of them.
+    apart = groups.repeat(size)
+    apart[-1] = not apart[-1]
+    assert encode_mask(apart)[0] == RICE
+
+
 @given(random_masks, st.data())
 def test_damaged_bytes_make_a_mask_of_the_announced_number_or_an_error(mask, data):
     way, parameter, coded = encode_mask(mask)

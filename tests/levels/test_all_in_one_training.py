@@ -25,6 +25,7 @@ from insitu_widgets.model_card import exit_accuracies
 
 QUICK = AllInOne(steps=5, batch=10)
 CROPPED = replace(QUICK, augmentation="crop", crop_px=1, erase_px=2, bfloat16=True, submodels=1)
+BEARING = replace(QUICK, bit_error_rate=0.01)
 
 
 @pytest.fixture(autouse=True)
@@ -86,6 +87,47 @@ def test_sub_models_of_one_step_share_their_grids():
     assert all(grids[weight].codes is codes for weight, codes in known.items())
 
 
+@pytest.mark.parametrize("bits", [2, 4, 8])
+@pytest.mark.parametrize("rate", [0.003, 0.05])
+def test_so_many_bits_of_the_codes_arrive_wrong(bits, rate):
+    root = load_root("resnet-digits-nested")
+    derived = derive(root, Recipe(root.name, keep=0.5, bits=bits))
+    random = torch.Generator().manual_seed(0)
+    wrong = total = 0
+    for _ in range(5):
+        arrived = arriving(cut(root, 6), 0.5, bits, {}, bit_error_rate=rate, random=random)
+        for layer in derived.layers:
+            steps = layer.scales.repeat_interleave(layer.mask.flatten(1).sum(1))
+            whole = arrived[layer.name][layer.mask] / steps + (2**bits - 1) / 2
+            codes = whole.round().to(torch.uint8)
+            assert not arrived[layer.name][~layer.mask].any()
+            differ = codes ^ layer.values
+            wrong += sum(int((differ >> place & 1).sum()) for place in range(bits))
+            total += bits * codes.numel()
+    # Five standard deviations, and the positions that are drawn twice.
+    allowed = 5 * (rate * (1 - rate) / total) ** 0.5 + rate**2 / 2
+    assert wrong / total == pytest.approx(rate, abs=allowed)
+
+
+def test_floats_arrive_as_they_were():
+    root = load_root("vgg-digits-nested")
+    network, random = cut(root, 6), torch.Generator()
+    sent = arriving(network, 0.2, 32, {}, bit_error_rate=0.1, random=random)
+    assert same(sent, arriving(network, 0.2, 32, {}))
+
+
+def test_errors_reach_every_second_sub_model_of_codes(tiny, three):
+    plan = replace(QUICK, bit_error_rate=0.01, submodels=1)
+    training = Training(tiny, three, plan, seed=0)
+    rates = [training._error_rate() for _ in range(400)]
+    reached = [rate for rate in rates if rate]
+    assert len(reached) == pytest.approx(200, abs=50)
+    assert 0.0003 <= min(reached) < 0.0005
+    assert 0.007 < max(reached) <= 0.01
+    assert replace(plan, bit_error_rate=0.0).record() == replace(QUICK, submodels=1).record()
+    assert plan.record()["bit_error_rate"] == 0.01
+
+
 def test_photographs_plan_trains_every_weight_in_float32_and_no_statistics(noise):
     root = load_root("resnet18-cifar100")
     plan = replace(PLANS["resnet18-cifar100"], steps=1, batch=4)
@@ -127,6 +169,7 @@ def test_mixed_precision_stays_near_the_whole_one(tiny, three):
         ("augmentation", "blur", "augmentation must be one of warp, crop"),
         ("crop_px", -1, "crop_px must be a whole number from 0 to 100 pixels"),
         ("erase_px", 0.5, "erase_px must be a whole number from 0 to 1000 pixels"),
+        ("bit_error_rate", 0.2, "bit_error_rate must be a number from 0 to 0.1"),
     ],
 )
 def test_a_plan_out_of_range_says_what_is_allowed(field, value, reason):
@@ -148,7 +191,9 @@ class KilledError(Exception):
     pass
 
 
-@pytest.mark.parametrize("plan", [QUICK, CROPPED], ids=["warped", "cropped"])
+@pytest.mark.parametrize(
+    "plan", [QUICK, CROPPED, BEARING], ids=["warped", "cropped", "with bit errors"]
+)
 def test_a_killed_training_ends_as_if_it_had_not_been(plan, images, tmp_path, monkeypatch):
     root = load_root("vgg-digits")
     whole = train(root, images, plan, 4)

@@ -3,7 +3,7 @@
 import pytest
 
 from insitu_widgets import Recipe, load_data, load_root
-from insitu_widgets.cards import ROOTS
+from insitu_widgets.cards import ROOTS, family_of
 from insitu_widgets.network import candidates
 from insitu_widgets.network.candidates import COLUMNS, SUFFIX, load_candidates, main, plan, read
 from insitu_widgets.network.catalogue import load_catalogue, shipped
@@ -30,6 +30,18 @@ def test_a_rate_is_whole_before_the_next_begins():
     assert len(sent) == len(set(sent))
     assert all(channel.seeds == (0, 1) for _, channel in sent)
     assert all(recipe.bits <= 8 for recipe, channel in sent if channel.protected)
+
+
+def test_an_all_in_one_root_has_a_plan_of_its_own():
+    name = f"{ROOT}-nested"
+    exits = ROOTS[ROOT].num_exits
+    wanted = list(plan(name))
+    assert {recipe.root for recipe, _ in wanted} == {name}
+    clean = [recipe for recipe, channel in wanted if channel == Channel()]
+    assert clean[:exits] == [Recipe(name, exit_) for exit_ in range(1, exits + 1)]
+    assert set(clean) >= set(recipes(ROOT, FAMILIES[4], exits))
+    assert len(clean) == len(set(clean))
+    assert not any(recipe.mixed for recipe, _ in wanted)
 
 
 @pytest.fixture
@@ -95,9 +107,10 @@ def test_what_is_shipped_is_whole_for_its_first_rate():
     assert "resnet18-cifar100" in shipped(SUFFIX)
     for root in shipped(SUFFIX):
         rows = load_candidates(root)
-        first = [recipe for recipe, channel in plan(root) if channel == Channel()]
-        measured = {row.recipe for row in rows if row.channel.bit_error_rate == 0}
-        assert measured == set(first)
+        names = sorted({row.recipe.root for row in rows})
+        assert names == sorted(family_of(root))
+        wanted = {r for name in names for r, channel in plan(name) if channel == Channel()}
+        assert {row.recipe for row in rows if row.channel.bit_error_rate == 0} == wanted
         assert len({row.candidate.seen for row in rows}) == 1
     assert len(COLUMNS) == len(candidates.written(rows[0]))
 

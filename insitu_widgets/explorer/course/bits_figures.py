@@ -161,6 +161,31 @@ def layer_losses(
     }
 
 
+def layer_errors(errors: Mapping[str, float], count: int) -> Spec:
+    """The error of each of ``count`` layers that is known, as a part of its weights' energy."""
+    return {
+        "data": [
+            {
+                "type": "bar",
+                "name": "error",
+                "x": list(range(1, len(errors) + 1)),
+                "y": [round(100 * error, 4) for error in errors.values()],
+                "customdata": list(errors),
+                "marker": {"color": BLUE},
+                "hovertemplate": "%{customdata}: %{y:.2f} %<extra></extra>",
+            }
+        ],
+        "layout": lay_out(
+            {
+                "title": titled("Layer, from the input to the exit"),
+                "range": [0.4, count + 0.6],
+            },
+            {"title": titled("Error (% of the weights' energy)"), "rangemode": "tozero"},
+            bargap=0.15,
+        ),
+    }
+
+
 def weights_and_levels(edges: Sequence[float], counts: Sequence[int], levels: Levels) -> Spec:
     """Histogram of a layer's weights, and the levels that they are rounded to.
 

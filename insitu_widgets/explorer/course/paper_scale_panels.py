@@ -8,7 +8,7 @@ from functools import lru_cache
 from itertools import product
 from math import log10
 
-from insitu_widgets.cards import ROOTS
+from insitu_widgets.cards import NESTED_SUFFIX, ROOTS
 from insitu_widgets.explorer.course import bits_figures as figures
 from insitu_widgets.explorer.course.budget_lines import (
     chosen,
@@ -76,11 +76,14 @@ def _steps(root: str, ber: float, budget: float) -> Iterator[Picture]:
 
 
 def clean(rows: Sequence[Row]) -> dict[str, list[Candidate]]:
-    """What can be had without errors: each level alone, and all three together."""
-    named: dict[str, list[Candidate]] = {family: [] for family in envelope.FAMILIES[:4]}
+    """What can be had without errors: each level alone, all three together, and nested."""
+    named: dict[str, list[Candidate]] = {family: [] for family in envelope.FAMILIES}
     for row in rows:
         if row.channel.bit_error_rate == 0:
             recipe = row.recipe
+            if recipe.root.endswith(NESTED_SUFFIX):
+                named["together, all-in-one"].append(row.candidate)
+                continue
             whole = Recipe(recipe.root)
             if recipe in (Recipe(recipe.root, recipe.exit), whole):
                 named["depth alone"].append(row.candidate)
@@ -93,18 +96,23 @@ def clean(rows: Sequence[Row]) -> dict[str, list[Candidate]]:
 
 
 def received(rows: Sequence[Row], bit_error_rate: float) -> dict[str, list[Candidate]]:
-    """What arrives over a channel with errors, by representation and protection."""
+    """What arrives over a channel with errors, by representation and protection.
+
+    All that is cut from all-in-one weights is of one kind, whatever protects it.
+    """
     named: dict[str, list[Candidate]] = {}
     for row in rows:
         channel = row.channel
         if channel.bit_error_rate == bit_error_rate:
-            if channel.guard != "none":
+            if row.recipe.root.endswith(NESTED_SUFFIX):
+                name = "all-in-one, any protection"
+            elif channel.guard != "none":
                 name = "half precision, guard"
             elif channel.protected:
                 name = f"codes, first {channel.protected} protected"
             else:
                 name = "codes"
-            named.setdefault(name, []).append(row.candidate)
+            named.setdefault(name, []).append(_told(row))
     return named
 
 
@@ -116,13 +124,20 @@ def small_share(rows: Sequence[Row], bit_error_rate: float, num_bits: float) -> 
     ValueError
         If nothing is so small.
     """
-    pool = []
-    for row in rows:
-        if row.channel.bit_error_rate == bit_error_rate:
-            safe = row.channel.protected
-            what = row.candidate.what + (f" · first {safe} protected" if safe else "")
-            pool.append(replace(row.candidate, what=what))
+    pool = [_told(row) for row in rows if row.channel.bit_error_rate == bit_error_rate]
     return envelope.best(pool, num_bits)
+
+
+def _told(row: Row) -> Candidate:
+    """A candidate whose words tell also of which weights it is, and what protects it."""
+    what, channel = row.candidate.what, row.channel
+    if row.recipe.root.endswith(NESTED_SUFFIX):
+        what += " · all-in-one"
+    if channel.guard != "none":
+        what += " · guard"
+    if channel.protected:
+        what += f" · first {channel.protected} protected"
+    return replace(row.candidate, what=what)
 
 
 @lru_cache(maxsize=4)
