@@ -114,8 +114,9 @@ class AllInOne:
 
     def record(self) -> dict[str, Any]:
         """What a card tells: all but what this plan makes no use of."""
-        unused = _NOT_WARPED if self.augmentation == "warp" else ()
-        unused += ("bit_error_rate",) * (self.bit_error_rate == 0)
+        unused = list(_NOT_WARPED) if self.augmentation == "warp" else []
+        if self.bit_error_rate == 0:
+            unused.append("bit_error_rate")
         return {name: value for name, value in asdict(self).items() if name not in unused}
 
 

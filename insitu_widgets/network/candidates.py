@@ -65,12 +65,12 @@ def plan(root: str, seeds: Sequence[int] = (0,)) -> Iterator[tuple[Recipe, Chann
     card = card_of(root)
     assert card is not None
     plain = root.removesuffix(NESTED_SUFFIX)
-    families = FAMILIES[:4] if plain == root else FAMILIES[4:]
+    found = [recipe for family in FAMILIES[:4] for recipe in recipes(plain, family, card.num_exits)]
+    if plain != root:  # trained with one width for all layers, and cut so
+        found = [replace(recipe, root=root) for recipe in found if not recipe.mixed]
     exits = range(max(1, card.num_exits - DEEPEST + 1), card.num_exits + 1)
-    whole = [Recipe(root, exit_ + 1) for exit_ in range(card.num_exits)]
-    clean = [recipe for family in families for recipe in recipes(plain, family, card.num_exits)]
-    fine = [Recipe(root, *cut) for cut in product(exits, FINE_KEEPS, FINE_BITS)]
-    for recipe in dict.fromkeys((*whole, *clean, *fine)):
+    fine = (Recipe(root, *cut) for cut in product(exits, FINE_KEEPS, FINE_BITS))
+    for recipe in dict.fromkeys((*found, *fine)):
         yield recipe, Channel()
     for rate in BIT_ERROR_RATES[1:]:
         draws = tuple(seeds)

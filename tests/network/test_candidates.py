@@ -39,6 +39,7 @@ def test_an_all_in_one_root_has_a_plan_of_its_own():
     assert {recipe.root for recipe, _ in wanted} == {name}
     clean = [recipe for recipe, channel in wanted if channel == Channel()]
     assert clean[:exits] == [Recipe(name, exit_) for exit_ in range(1, exits + 1)]
+    assert set(clean) >= {Recipe(name, keep=keep) for keep in (0.2, 0.1)}
     assert set(clean) >= set(recipes(ROOT, FAMILIES[4], exits))
     assert len(clean) == len(set(clean))
     assert not any(recipe.mixed for recipe, _ in wanted)

@@ -9,6 +9,7 @@ from itertools import product
 from math import log10
 
 from insitu_widgets.cards import NESTED_SUFFIX, ROOTS
+from insitu_widgets.estimate import Estimate
 from insitu_widgets.explorer.course import bits_figures as figures
 from insitu_widgets.explorer.course.budget_lines import (
     chosen,
@@ -36,6 +37,7 @@ from insitu_widgets.units import error_rate, percent, quantity
 BUDGETS = tuple(round(16_000 * 2 ** (step / 2)) for step in range(24))
 #: Shares of the float32 root's bits that the table looks at.
 SHARES = (0.06, 0.03, 0.015)
+_NESTED = "all-in-one, not re-trained"
 
 
 def paper_scale_panel() -> Panel:
@@ -182,6 +184,9 @@ def _healed(root: str) -> Iterator[Picture]:
         "pruned or rounded in one shot": [(float(n), row.before) for n, row in enumerate(rows)],
         "re-trained": [(float(n), row.after) for n, row in enumerate(rows)],
     }
+    nested = _all_in_one(root, [row.recipe for row in rows])
+    if nested:
+        lines[_NESTED] = nested
     spec = figures.accuracy_lines(
         lines, "Weights kept, bits for each", [(float(n), name) for n, name in enumerate(names)]
     )
@@ -193,6 +198,9 @@ def _healed(root: str) -> Iterator[Picture]:
         f"{name}: {percent(row.before.accuracy)} to {percent(row.after.accuracy)}"
         for name, row in zip(names, rows, strict=True)
     )
+    if nested:
+        told = (f"{names[int(place)]} {percent(e.accuracy)}" for place, e in nested)
+        said += f". {_NESTED}: {', '.join(told)}"
     words = (
         f"<p>{rows[0].steps} batches of {rows[0].batch} training images each, {least:.0f} to "
         f"{most:.0f} s where it was measured; {condition(root, healed.SUFFIX)}. That is what a "
@@ -200,6 +208,20 @@ def _healed(root: str) -> Iterator[Picture]:
         "root saves.</p>"
     )
     yield Picture({"healed": Chart("Before and after re-training", f"{said}.", spec)}, words)
+
+
+def _all_in_one(root: str, cuts: Sequence[Recipe]) -> list[tuple[float, Estimate]]:
+    """Accuracy of the all-in-one root's sub-models that are cut so, where it was measured."""
+    if root not in shipped(SUFFIX):
+        return []
+    clean_rows = (row for row in load_candidates(root) if row.channel.bit_error_rate == 0)
+    known = {row.recipe: row.candidate for row in clean_rows}
+    found = [known.get(replace(cut, root=root + NESTED_SUFFIX)) for cut in cuts]
+    return [
+        (float(place), Estimate(round(sum(candidate.right)), sum(candidate.seen)))
+        for place, candidate in enumerate(found)
+        if candidate is not None
+    ]
 
 
 __all__ = ["healed_panel", "paper_scale_panel"]

@@ -1,5 +1,7 @@
 """The envelope of a large root, drawn from its shipped candidates."""
 
+from dataclasses import replace
+
 import plotly.graph_objects as go
 import pytest
 
@@ -12,7 +14,7 @@ from insitu_widgets.explorer.course.paper_scale_panels import (
     small_share,
 )
 from insitu_widgets.network.candidates import BIT_ERROR_RATES, load_candidates
-from insitu_widgets.network.envelope import best
+from insitu_widgets.network.envelope import FAMILIES, Channel, best
 from insitu_widgets.network.healed import load_healed
 
 ROOT = "resnet18-cifar100"
@@ -32,7 +34,7 @@ def chart(panel):
 
 def test_without_errors_it_draws_each_level_and_all_together(panel):
     names = [trace["name"] for trace in chart(panel)["spec"]["data"]]
-    assert names == ["depth alone", "parameters alone", "bits alone", "together"]
+    assert names == list(FAMILIES)
     pool, budget = clean(load_candidates(ROOT)), panel.controls["budget"].value
     for name, candidates in pool.items():
         if min(c.num_bits for c in candidates) <= 8 * budget:
@@ -42,24 +44,26 @@ def test_without_errors_it_draws_each_level_and_all_together(panel):
 
 def test_together_is_nowhere_worse_than_its_parts_on_the_half_that_chooses():
     pool = clean(load_candidates(ROOT))
-    together = pool.pop("together")
+    together, nested = pool.pop("together"), pool.pop("together, all-in-one")
     assert all(set(part) <= set(together) for part in pool.values())
+    assert {c.what.partition(" · ")[0] for c in nested} == {f"{ROOT}-nested"}
 
 
 def test_with_errors_it_draws_each_protection(panel):
     panel.controls["ber"].value = 1e-2
     names = {trace["name"] for trace in chart(panel)["spec"]["data"]}
     assert names == set(received(load_candidates(ROOT), 1e-2))
-    assert "codes, first 1 protected" in names
+    assert {"codes, first 1 protected", "all-in-one, any protection"} <= names
 
 
 def test_the_table_of_small_shares_counts_every_bit(panel):
     rows = load_candidates(ROOT)
-    whole = max(row.candidate.num_bits for row in rows)
+    whole = max(r.candidate.num_bits for r in rows if r.recipe.root == ROOT)
     for part in SHARES:
         for rate in BIT_ERROR_RATES:
             found = small_share(rows, rate, part * whole)
             assert all(c.num_bits <= part * whole for c in found.chosen)
+            assert all(("all-in-one" in c.what) == ("-nested" in c.what) for c in found.chosen)
             assert f"{100 * found.estimate.accuracy:.1f} %" in panel.words.value
     assert panel.words.value.count("<tr>") == 1 + 4 + 1 + len(SHARES) * len(BIT_ERROR_RATES)
 
@@ -70,7 +74,12 @@ def test_re_training_is_drawn_as_it_was_measured():
     chart = panel.charts.charts["healed"]
     go.Figure(chart["spec"])
     rows = load_healed(ROOT)
-    before, after = chart["spec"]["data"]
+    before, after, nested = chart["spec"]["data"]
     assert before["y"] == [round(100 * row.before.accuracy, 2) for row in rows]
     assert after["y"] == [round(100 * row.after.accuracy, 2) for row in rows]
+    known = {row.recipe: row.candidate for row in load_candidates(ROOT) if row.channel == Channel()}
+    for place, y in zip(nested["x"], nested["y"], strict=True):
+        found = known[replace(rows[int(place)].recipe, root=f"{ROOT}-nested")]
+        assert y == pytest.approx(100 * sum(found.right) / sum(found.seen), abs=0.03)
+    assert len(nested["y"]) == len(rows)
     assert f"images: {rows[0].after.seen} test images of cifar100" in panel.words.value
