@@ -33,12 +33,22 @@ class Checkpoint:
     settings
         What must be the same for the training to go on: plan, seed, images.
     seconds
-        Time spent on the training so far, all its runs together.
+        Time spent on the training so far, all its runs together, and on what it follows.
     """
 
     path: Path
     settings: str
     seconds: float = 0.0
+    _next: Checkpoint | None = None
+
+    def following(self) -> Checkpoint:
+        """The checkpoint of what is trained next, from where this training ends; its time goes on.
+
+        It is removed together with this one.
+        """
+        path = self.path.with_stem(f"{self.path.stem}-then")
+        self._next = Checkpoint(path, self.settings, self.seconds)
+        return self._next
 
     def save(
         self, epoch: int, parts: Mapping[str, Stateful], random: torch.Generator, seconds: float
@@ -93,3 +103,5 @@ class Checkpoint:
     def remove(self) -> None:
         """Forget the training: its results are written."""
         self.path.unlink(missing_ok=True)
+        if self._next:
+            self._next.remove()

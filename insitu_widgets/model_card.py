@@ -141,6 +141,12 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 3600 else f"{seconds / 3600:.1f} hours"
 
 
+def _steps(plan: Mapping[str, Any]) -> str:
+    """Of one stage after another."""
+    later = plan.get("then")
+    return f"{plan['steps']} and {_steps(later)}" if later else str(plan["steps"])
+
+
 def write_model_card(folder: Path) -> None:
     """Write ``MODEL_CARD.md`` from the cards in ``folder``."""
     lines = [
@@ -154,7 +160,7 @@ def write_model_card(folder: Path) -> None:
         card = json.loads(path.read_text(encoding="utf-8"))
         plan, images, kind = card["plan"], card["images"], card.get("weights", "float32")
         spent = _duration(card["seconds"])
-        long = f"{plan['epochs']} epochs" if "epochs" in plan else f"{plan['steps']} steps"
+        long = f"{plan['epochs']} epochs" if "epochs" in plan else f"{_steps(plan)} steps"
         if card["name"].endswith(NESTED_SUFFIX):
             long += f" from {card['name'].removesuffix(NESTED_SUFFIX)}"
         lines += [

@@ -41,6 +41,8 @@ _AVERAGE = 0.99
 #: Share of the sub-models of codes that errors reach, and the smallest of their bit-error rates, as
 #: a part of the largest.
 _REACHED, _LEAST_RATE = 0.5, 0.03
+#: Fields that came later, and what they are where nothing else is said: not on a card then.
+_PLAIN = {"bit_error_rate": 0.0, "whole": 1.0, "then": None}
 #: Fields that plans which warp make no use of; they are not on the digits' cards.
 _NOT_WARPED = ("first_exit", "augmentation", "crop_px", "erase_px", "bfloat16")
 
@@ -75,6 +77,10 @@ class AllInOne:
         The largest in training, in [0, 0.1]; 0 for none. Of every second sub-model of codes bits
         are wrong, at rates drawn between some hundredths of it and it, evenly on a logarithmic
         scale: the weights learn to bear them (D. Stutz et al., MLSys 2021).
+    whole
+        Weight of the whole root's loss beside that of each sub-model, which is 1.
+    then
+        What is trained next, from the average at the end; the root stays the teacher.
     """
 
     steps: int = 1200
@@ -88,6 +94,8 @@ class AllInOne:
     erase_px: int = 0
     bfloat16: bool = False
     bit_error_rate: float = 0.0
+    whole: float = 1.0
+    then: AllInOne | None = None
 
     def __post_init__(self) -> None:
         in_range("steps", self.steps, 1, 100_000)
@@ -100,6 +108,7 @@ class AllInOne:
         in_range("crop_px", self.crop_px, 0, 100, "pixels")
         in_range("erase_px", self.erase_px, 0, 1000, "pixels")
         in_range("bit_error_rate", self.bit_error_rate, 0.0, 0.1)
+        in_range("whole", self.whole, 1e-4, 1e4)
 
     @property
     def changes(self) -> Plan:
@@ -112,12 +121,17 @@ class AllInOne:
             erase_px=self.erase_px,
         )
 
+    @property
+    def stages(self) -> tuple[AllInOne, ...]:
+        """The plan, and those that follow it, each with the seed after the one before."""
+        return (self, *(self.then.stages if self.then else ()))
+
     def record(self) -> dict[str, Any]:
         """What a card tells: all but what this plan makes no use of."""
         unused = list(_NOT_WARPED) if self.augmentation == "warp" else []
-        if self.bit_error_rate == 0:
-            unused.append("bit_error_rate")
-        return {name: value for name, value in asdict(self).items() if name not in unused}
+        unused += [name for name, plain in _PLAIN.items() if getattr(self, name) == plain]
+        told = {name: value for name, value in asdict(self).items() if name not in unused}
+        return told | {"then": self.then.record()} if self.then else told
 
 
 def all_in_one(
@@ -141,12 +155,16 @@ def all_in_one(
     Yields
     ------
     tuple[int, float, Root]
-        The step's number, its loss (nat), and the average of the weights so far, always the same
-        object, in evaluation mode, on the training's device; its name is the root's with "-nested".
+        The step's number, its loss (nat), and the average of the weights so far, the same object
+        in all steps of a stage, in evaluation mode, on the training's device; its name is the
+        root's with "-nested".
     """
-    training = Training(root, images, plan, seed)
-    for number in range(1, plan.steps + 1):
-        yield number, training.step(), training.average
+    done, begun = 0, None
+    for later, part in enumerate(plan.stages):
+        training = Training(root, images, part, seed + later, begun)
+        for number in range(1, part.steps + 1):
+            yield done + number, training.step(), training.average
+        done, begun = done + part.steps, training.average
 
 
 class Training:
@@ -155,7 +173,9 @@ class Training:
     Parameters
     ----------
     root, images, plan, seed
-        As for :func:`all_in_one`.
+        As for :func:`all_in_one`; what the plan has afterwards is not trained here.
+    start
+        What it begins with, if not with the root.
 
     Attributes
     ----------
@@ -168,14 +188,17 @@ class Training:
         The only dice.
     """
 
-    def __init__(self, root: Root, images: ImageSet, plan: AllInOne, seed: int) -> None:
+    def __init__(
+        self, root: Root, images: ImageSet, plan: AllInOne, seed: int, start: Root | None = None
+    ) -> None:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.random = torch.Generator().manual_seed(seed)
         self._plan = plan
         self._mixed_precision = plan.bfloat16 and has_bfloat16(device)
         self._images = ImageSet(images.images.to(device), images.labels.to(device), images.classes)
         self._teacher = copy.deepcopy(root).to(device)
-        self._student = copy.deepcopy(self._teacher).requires_grad_(requires_grad=True)
+        begun = copy.deepcopy(start or root).to(device)
+        self._student = begun.requires_grad_(requires_grad=True)
         self._student.name = root.name + NESTED_SUFFIX
         averaged = AveragedModel(self._student, multi_avg_fn=get_ema_multi_avg_fn(_AVERAGE))
         averaged.requires_grad_(requires_grad=False)
@@ -200,11 +223,11 @@ class Training:
         soft = soft_answers(lambda some: self._asked(self._teacher, some)[0], batch)
         exits = [lesson(exit_, labels, soft) for exit_ in self._asked(self._student.exits, batch)]
         weights = torch.linspace(self._plan.first_exit, 1.0, len(exits), device=batch.device)
-        loss = (torch.stack(exits) * weights).sum() / weights.sum()
+        loss = self._plan.whole * (torch.stack(exits) * weights).sum() / weights.sum()
         grids: Grids = {}
         for _ in range(self._plan.submodels):
             loss = loss + lesson(self._submodel(batch, grids), labels, soft)
-        return loss / (1 + self._plan.submodels)
+        return loss / (self._plan.whole + self._plan.submodels)
 
     def _submodel(self, batch: Tensor, grids: Grids) -> Tensor:
         """What a random sub-model says, with the gradient of the weights that it keeps."""

@@ -26,6 +26,7 @@ from insitu_widgets.model_card import exit_accuracies
 QUICK = AllInOne(steps=5, batch=10)
 CROPPED = replace(QUICK, augmentation="crop", crop_px=1, erase_px=2, bfloat16=True, submodels=1)
 BEARING = replace(QUICK, bit_error_rate=0.01)
+STAGED = replace(QUICK, steps=2, then=replace(QUICK, steps=3, whole=2.0))
 
 
 @pytest.fixture(autouse=True)
@@ -169,6 +170,7 @@ def test_mixed_precision_stays_near_the_whole_one(tiny, three):
         ("augmentation", "blur", "augmentation must be one of warp, crop"),
         ("crop_px", -1, "crop_px must be a whole number from 0 to 100 pixels"),
         ("erase_px", 0.5, "erase_px must be a whole number from 0 to 1000 pixels"),
+        ("whole", 0.0, "whole must be a number from 0.0001 to 10000"),
         ("bit_error_rate", 0.2, "bit_error_rate must be a number from 0 to 0.1"),
     ],
 )
@@ -192,7 +194,9 @@ class KilledError(Exception):
 
 
 @pytest.mark.parametrize(
-    "plan", [QUICK, CROPPED, BEARING], ids=["warped", "cropped", "with bit errors"]
+    "plan",
+    [QUICK, CROPPED, BEARING, STAGED],
+    ids=["warped", "cropped", "with bit errors", "in two stages"],
 )
 def test_a_killed_training_ends_as_if_it_had_not_been(plan, images, tmp_path, monkeypatch):
     root = load_root("vgg-digits")
@@ -210,7 +214,8 @@ def test_a_killed_training_ends_as_if_it_had_not_been(plan, images, tmp_path, mo
     checkpoint = Checkpoint(tmp_path / "new" / "root.pt", "these")
     with pytest.raises(KilledError):
         train(root, images, plan, 4, checkpoint)
-    assert {path.name for path in checkpoint.path.parent.iterdir()} == {"root.log", "root.pt"}
+    files = {path.name for path in checkpoint.path.parent.iterdir()}
+    assert files == {"root.log", "root.pt"}  # of the first stage, or of the only one
     again = Checkpoint(checkpoint.path, "these")
     trained = train(root, images, plan, 4, again)
     assert same(tensors(trained), tensors(whole))
@@ -218,11 +223,37 @@ def test_a_killed_training_ends_as_if_it_had_not_been(plan, images, tmp_path, mo
     assert trained.name == "vgg-digits-nested"
     assert len(steps) == 3 + 3
     assert again.seconds > checkpoint.seconds > 0
-    log = checkpoint.path.with_suffix(".log").read_text().splitlines()
-    assert [line.split()[3] for line in log] == ["1/5", "2/5", "3/5", "4/5", "5/5"]
+    logs = sorted(checkpoint.path.parent.glob("*.log"), key=lambda path: -len(path.name))
+    log = [line.split()[3] for path in logs[::-1] for line in path.read_text().splitlines()]
+    counts = [stage.steps for stage in plan.stages]
+    assert log == [f"{step}/{count}" for count in counts for step in range(1, count + 1)]
     # A finished one is not trained again: only its results are to be written.
     assert same(tensors(train(root, images, plan, 4, again)), tensors(whole))
     assert len(steps) == 6
+    again.remove()
+    assert {path.suffix for path in checkpoint.path.parent.iterdir()} == {".log"}
+
+
+def test_a_stage_begins_where_the_one_before_ended_with_the_root_for_teacher(images):
+    root = load_root("vgg-digits")
+    plan = replace(STAGED, then=replace(QUICK, steps=1, peak_rate=1e-8))
+    *_, (_, _, first), (number, _, second) = all_in_one.all_in_one(root, images, plan, 0)
+    assert (number, first is second) == (3, False)
+    for name, tensor in first.state_dict().items():
+        assert torch.allclose(tensor, second.state_dict()[name], atol=1e-6), name
+    assert not same(tensors(second), tensors(root))
+    assert plan.record()["then"] == {**QUICK.record(), "steps": 1, "peak_rate": 1e-8}
+
+
+def test_the_whole_root_weighs_what_its_plan_says(tiny, three):
+    """The oracle: with twice the weight the loss is (2 whole + sub-models) / 4 instead of / 3."""
+    losses = []
+    for whole in (1.0, 2.0):
+        training = Training(tiny, three, replace(QUICK, whole=whole), seed=0)
+        losses.append(float(training._loss(three.images, three.labels).detach()))
+    soft = soft_answers(tiny, three.images)
+    exits = [float(lesson(x, three.labels, soft)) for x in tiny.exits(three.images)]
+    assert 4 * losses[1] - 3 * losses[0] == pytest.approx(sum(exits) / len(exits), rel=1e-3)
 
 
 def test_a_root_is_known_by_its_tensors(tiny):
