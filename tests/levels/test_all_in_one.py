@@ -86,10 +86,11 @@ def test_a_large_ones_sub_models_need_no_re_training_and_the_whole_one_holds(nam
         for row in load_candidates(plain)
         if row.channel == Channel()
     }
-    for bits in (4, 3, 2):
-        for keep, more in ((0.1, 0.05), (0.2, 0.01)):
-            ours, shot = (found[Recipe(root, keep=keep, bits=bits)] for root in (name, plain))
-            assert ours >= shot + more
+    more = {(0.1, 32): 0.02, (0.2, 32): -0.01}  # one shot of a fifth loses two points of floats
+    more |= {(0.1, bits): 0.05 for bits in (4, 3, 2)} | {(0.2, bits): 0.01 for bits in (4, 3, 2)}
+    for (keep, bits), points in more.items():
+        ours, shot = (found[Recipe(root, keep=keep, bits=bits)] for root in (name, plain))
+        assert ours >= shot + points, (keep, bits)
 
 
 def test_half_precision_is_its_own(nested):
@@ -98,8 +99,17 @@ def test_half_precision_is_its_own(nested):
         assert torch.equal(a.values.float(), b.values)
 
 
+@pytest.mark.parametrize("name", LARGE)
+def test_a_large_one_too_grows_by_at_most_five_per_cent_more(name):
+    grows_within_five_per_cent(load_root(name), 4)
+
+
 @pytest.mark.parametrize("bits", [4, 8, 16, 32])
 def test_over_several_channel_uses_at_most_five_per_cent_more(nested, bits):
+    grows_within_five_per_cent(nested, bits)
+
+
+def grows_within_five_per_cent(nested, bits):
     recipes = [Recipe(nested.name, keep=keep, bits=bits) for keep in (0.1, 0.2, 0.5, 1.0)]
     submodels = [derive(nested, recipe) for recipe in recipes]
     held, _ = unpack(pack(submodels[0]))
