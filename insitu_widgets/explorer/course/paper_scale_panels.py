@@ -8,7 +8,7 @@ from functools import lru_cache
 from itertools import product
 from math import log10
 
-from insitu_widgets.cards import NESTED_SUFFIX, ROOTS
+from insitu_widgets.cards import NESTED_SUFFIX, ROOTS, family_of
 from insitu_widgets.estimate import Estimate
 from insitu_widgets.explorer.course import bits_figures as figures
 from insitu_widgets.explorer.course.budget_lines import (
@@ -28,6 +28,7 @@ from insitu_widgets.network.candidates import (
     SUFFIX,
     Row,
     load_candidates,
+    plan,
 )
 from insitu_widgets.network.catalogue import condition, shipped
 from insitu_widgets.network.envelope import Candidate
@@ -73,8 +74,18 @@ def _steps(root: str, ber: float, budget: float) -> Iterator[Picture]:
         words,
         figures.with_mark(spec, log10(budget)),
     )
-    told = f"<p>{condition(root, SUFFIX)}; half for each choice; intervals are theirs (95 %).</p>"
+    told = (
+        f"<p>{condition(root, SUFFIX)}; half for each choice; intervals are theirs (95 %). "
+        f"{_measured(root)}</p>"
+    )
     yield Picture({"envelope": chart}, table + _small_shares(root) + told)
+
+
+def _measured(root: str) -> str:
+    """How much of what is to be measured has been: a table may be unfinished."""
+    rows = load_candidates(root)
+    planned = sum(1 for name in family_of(root) for _ in plan(name))
+    return f"Measured: {len(rows)} of {planned} candidates."
 
 
 def clean(rows: Sequence[Row]) -> dict[str, list[Candidate]]:
