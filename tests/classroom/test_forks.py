@@ -96,7 +96,8 @@ def test_children_outlive_a_warm_process_that_was_killed(server, path):
     server.kill()
     server.wait()
     assert forked.poll() is None
-    with pytest.raises(OSError, match="refused"):
+    # Refused; or reset, where the child had not let go of its copy of the listener yet.
+    with pytest.raises((ConnectionRefusedError, ConnectionResetError)):
         order_kernel(path, order())
     forked.kill()
     assert forked.wait() == -signal.SIGKILL
