@@ -3,8 +3,6 @@
 from collections.abc import Iterator
 from itertools import pairwise
 
-import torch
-
 from benchmarks.quantisers import samples_ms
 from benchmarks.table import Row, timed
 from insitu_widgets import Recipe, Root, derive, load_root, pack, unpack
@@ -18,32 +16,30 @@ KEEPS = (0.1, 0.2, 0.5, 1.0)
 
 
 def run(*, quick: bool) -> Iterator[Row]:
-    """Every all-in-one root, one thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    """Every all-in-one root."""
     times = 5 if quick else 20
-    try:
-        for name in NESTED_ROOTS:
-            root = load_root(name)
-            yield from _made(root, times)
-            for bits in (2, 4, 8, 16):
-                yield _over(root, bits)
-            recipe = Recipe(name, keep=0.2, bits=4)
-            samples = samples_ms(lambda recipe=recipe: from_root(recipe), times)
-            yield timed(f"on demand, the root loaded anew: {recipe}", samples, "ms")
-    finally:
-        torch.set_num_threads(threads)
+    for name in NESTED_ROOTS:
+        root = load_root(name)
+        for step in pairwise(KEEPS):
+            yield from _made(root, *step, times)
+        for bits in (2, 4, 8, 16):
+            yield _over(root, bits)
+        recipe = Recipe(name, keep=0.2, bits=4)
+        samples = samples_ms(lambda recipe=recipe: from_root(recipe), times)
+        yield timed(f"on demand, the root loaded anew: {recipe}", samples, "ms")
 
 
-def _made(root: Root, times: int) -> Iterator[Row]:
-    """The largest increment of the ladder, from keeping half to keeping all."""
-    base, recipe = derive(root, Recipe(root.name, keep=0.5, bits=4)), Recipe(root.name, bits=4)
+def _made(root: Root, held: float, keep: float, times: int) -> Iterator[Row]:
+    """An increment of the ladder."""
+    base = derive(root, Recipe(root.name, keep=held, bits=4))
+    recipe = Recipe(root.name, keep=keep, bits=4)
 
     def make() -> object:
         return pack(derive(root, recipe), base=base)
 
     samples = samples_ms(make, times)
-    yield timed(f"increment from keep 50 % cut and packed: {recipe}", samples, "ms", MADE_MS)
+    what = f"increment from keep {100 * held:g} % cut and packed: {recipe}"
+    yield timed(what, samples, "ms", MADE_MS)
     packet = pack(derive(root, recipe), base=base)
     yield timed("the device applies it", samples_ms(lambda: unpack(packet, base=base), times), "ms")
 

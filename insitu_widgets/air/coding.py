@@ -25,11 +25,14 @@ def pack_codes(codes: NDArray[np.uint8], bits: int) -> bytes:
     """Write codes (uint8 ``[n]``, each below 2^bits, bits 1 … 8) with ``bits`` bits each."""
     if bits == 8:
         return codes.tobytes()
-    groups = np.zeros((-(-codes.size // _CODES_A_GROUP), _CODES_A_GROUP), np.uint8)
-    groups.reshape(-1)[: codes.size] = codes
-    words = np.zeros(len(groups), np.uint64)
-    for column in range(_CODES_A_GROUP):
-        words = (words << np.uint64(bits)) | groups[:, column]
+    octets = np.zeros((-(-codes.size // _CODES_A_GROUP), _CODES_A_GROUP), np.uint8)
+    octets.reshape(-1)[: codes.size] = codes
+    words = octets.view(">u8").astype(np.uint64)[:, 0]
+    for width, used, lower in _fields(bits):  # neighbours move together: 2, then 4, then all 8
+        upper = words >> (width - used)
+        upper &= lower << used
+        words &= lower
+        words |= upper
     octets = words.astype(">u8").view(np.uint8).reshape(-1, 8)[:, 8 - bits :]
     return octets.tobytes()[: packed_size(codes.size, bits)]
 
@@ -43,11 +46,22 @@ def unpack_codes(data: bytes, count: int, bits: int) -> NDArray[np.uint8]:
     padded = data + bytes(groups * bits - len(data))
     octets[:, 8 - bits :] = np.frombuffer(padded, np.uint8).reshape(-1, bits)
     words = octets.view(">u8").astype(np.uint64)[:, 0]
-    codes = np.empty((groups, _CODES_A_GROUP), np.uint8)
-    for column in range(_CODES_A_GROUP):
-        shift = np.uint64(bits * (_CODES_A_GROUP - 1 - column))
-        codes[:, column] = (words >> shift) & np.uint64(2**bits - 1)
-    return codes.reshape(-1)[:count]
+    for width, used, lower in reversed(_fields(bits)):
+        upper = words & (lower << used)
+        upper <<= width - used
+        words &= lower
+        words |= upper
+    return words.astype(">u8").view(np.uint8)[:count]
+
+
+def _fields(bits: int) -> list[tuple[np.uint64, np.uint64, np.uint64]]:
+    """How the fields of a word join in pairs: their width, bits used, the lower of every two."""
+    rows = []
+    for width in (8, 16, 32):
+        used = bits * width // 8
+        lower = sum((1 << used) - 1 << at for at in range(0, 64, 2 * width))
+        rows.append((np.uint64(width), np.uint64(used), np.uint64(lower)))
+    return rows
 
 
 def packed_size(count: int, bits: int) -> int:

@@ -37,6 +37,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from math import lgamma, log
@@ -57,6 +58,8 @@ from insitu_widgets.air.payload import (
     to_values,
 )
 from insitu_widgets.cards import NESTED_SUFFIX
+from insitu_widgets.cpus import usable_cpus
+from insitu_widgets.levels import masked
 from insitu_widgets.levels.derive import Layer, SubModel, weights_and_rest
 from insitu_widgets.levels.parameter import group_size
 from insitu_widgets.levels.recipe import WIDEST_CODE, Recipe
@@ -76,6 +79,8 @@ _MAP = struct.Struct("<BBII")
 _HELD, _NEW, _MAPPED = range(3)
 #: Codes of a run.
 _RUN = 4
+#: The lowest bit of each code of a run.
+_EVERY = np.uint32(0x01010101)
 
 
 class NotNestedError(ValueError):
@@ -96,18 +101,21 @@ def increment(base: SubModel, target: SubModel) -> Packet:
     if base.recipe.mixed or target.recipe.mixed:
         _refuse(base, target, "an increment has one width for all layers, a mixed recipe has not")
     held = {layer.name: layer for layer in base.layers}
-    parts = []
-    for layer in target.layers:
-        before = held.pop(layer.name, None)
+    left = held.keys() - {layer.name for layer in target.layers}
+    if any(not name.startswith("head.") for name in left):
+        _refuse(base, target, f"the larger one lacks {', '.join(sorted(left))}")
+
+    def lacking(layer: Layer) -> tuple[bytes, bytes, bytes, bytes]:
+        before = held.get(layer.name)
         why = _difference(before, layer) if before else ""
         if why:
             if not layer.name.startswith("head.") or base.recipe.exit == target.recipe.exit:
                 _refuse(base, target, why)
             before = None  # another exit has another head
-        parts.append(_part(before, layer))
-    records, masks, scales, body = zip(*parts, strict=True)
-    if any(not name.startswith("head.") for name in held):
-        _refuse(base, target, f"the larger one lacks {', '.join(held)}")
+        return _part(before, layer)
+
+    with ThreadPoolExecutor(usable_cpus()) as pool:  # numpy lets other threads run meanwhile
+        records, masks, scales, body = zip(*pool.map(lacking, target.layers), strict=True)
     changed = [not _same(base.rest.get(name), tensor) for name, tensor in target.rest.items()]
     new = [t for t, sent in zip(target.rest.values(), changed, strict=True) if sent]
     rest = [
@@ -126,17 +134,18 @@ def increment(base: SubModel, target: SubModel) -> Packet:
 
 def _part(before: Layer | None, layer: Layer) -> tuple[bytes, bytes, bytes, bytes]:
     """What a layer lacks: its record, its mask, its scales if it is new, and its body."""
-    fresh, among = layer.mask.flatten(), layer.mask.flatten()
+    fresh = among = layer.mask
     more = b""
     if before:
-        fresh = fresh & ~before.mask.flatten()
-        among = fresh[~before.mask.flatten()]
+        lacking = ~before.mask
+        fresh = layer.mask & lacking
+        among = masked.select(lacking if fresh.equal(lacking) else fresh, lacking)
         new_bits = layer.bits - before.bits
         if new_bits:
-            known = layer.values[before.mask[layer.mask]] & (2**new_bits - 1)
+            known = _of(layer, before.mask) & (2**new_bits - 1)
             more = coding.pack_codes(known.numpy(), new_bits)
-    way, parameter, mask = coding.encode_mask(among.numpy())
-    values = layer.values[fresh[layer.mask.flatten()]].detach().numpy()
+    way, parameter, mask = coding.encode_mask(among.flatten().numpy())
+    values = _of(layer, fresh).numpy()
     body, kind, scales, extra = to_bytes(values, layer.bits), _HELD, b"", b""
     mask_bytes = len(mask)
     if before is None:
@@ -155,18 +164,27 @@ def _part(before: Layer | None, layer: Layer) -> tuple[bytes, bytes, bytes, byte
     return record, mask, scales, more + body
 
 
+def _of(layer: Layer, some: Tensor) -> Tensor:
+    """The values of some of a layer's weights, which must all be among those that it keeps."""
+    return masked.select(layer.values, masked.select(some, layer.mask))
+
+
 def _mapped(values: NDArray[np.uint8], bits: int) -> tuple[bytes, bytes, bytes] | None:
     """Codes with a map of their short runs: the map's record, the map, the codes."""
     if bits < 2:
         return None
-    runs = values[: len(values) // _RUN * _RUN].reshape(-1, _RUN)
-    short: NDArray[np.bool_] = np.all((runs >> (bits - 1)) != ((runs >> (bits - 2)) & 1), axis=1)
+    whole = values[: len(values) // _RUN * _RUN]
+    # One number a run. In a byte, the second bit comes to lie below the first: it must differ.
+    differ = np.bitwise_xor(whole, whole << 1).view(np.uint32) & _EVERY << (bits - 1)
+    short = differ == _EVERY << (bits - 1)
     if not short.any():
         return None
     way, parameter, data = coding.encode_mask(short)
-    inside = _positions(short, len(values))
-    first, low = values[inside] >> (bits - 1), values[inside] & (2 ** (bits - 2) - 1)
-    body = to_bytes(first << (bits - 2) | low, bits - 1) + to_bytes(values[~inside], bits)
+    runs = whole.view(np.uint32)
+    inside = runs.compress(short).view(np.uint8)
+    others = np.concatenate([runs.compress(~short).view(np.uint8), values[whole.size :]])
+    first, low = inside >> (bits - 1), inside & (2 ** (bits - 2) - 1)
+    body = to_bytes(first << (bits - 2) | low, bits - 1) + to_bytes(others, bits)
     return _MAP.pack(way, parameter, int(short.sum()), len(data)), data, body
 
 
@@ -299,7 +317,7 @@ class _Growth:
             free = ~self._held[name].mask
         data = self._take(record.mask_bytes)
         found = _decoded(record.way, record.parameter, data, record.count, int(free.sum()))
-        return torch.zeros_like(free).masked_scatter_(free, torch.from_numpy(found))
+        return masked.scatter(torch.from_numpy(found), free)
 
     def _short_runs(self, record: _Record) -> NDArray[np.bool_] | None:
         """Which of a layer's new codes lie in short runs; ``None`` without a map."""
@@ -342,10 +360,11 @@ class _Growth:
             scales = self._floats(fresh.shape[0]) if known is None else known
         if before is None or old is None:
             return Layer(name, fresh, values, scales, bits)
-        whole = torch.zeros(fresh.shape, dtype=values.dtype)
-        whole[before.mask], whole[fresh] = old, values
         both = before.mask | fresh
-        return Layer(name, both, whole[both], scales, bits)
+        order = masked.select(before.mask, both)
+        whole = torch.empty(order.shape, dtype=values.dtype)
+        whole.numpy()[order.numpy()], whole.numpy()[~order.numpy()] = old.numpy(), values.numpy()
+        return Layer(name, both, whole, scales, bits)
 
     def _body(self, count: int, bits: int) -> bytes:
         start = self._body_at
@@ -374,7 +393,7 @@ def structure(submodel: SubModel) -> int:
     """CRC-32 of a sub-model without its values: recipe, masks, scales, norms and biases."""
     checksum = zlib.crc32(str(submodel.recipe).encode())
     for layer in submodel.layers:
-        checksum = zlib.crc32(np.packbits(layer.mask.numpy()).tobytes(), checksum)
+        checksum = zlib.crc32(np.packbits(layer.mask.numpy().reshape(-1)).tobytes(), checksum)
         if layer.scales is not None:
             checksum = zlib.crc32(layer.scales.numpy().tobytes(), checksum)
     for tensor in submodel.rest.values():
@@ -393,7 +412,7 @@ def _difference(before: Layer, layer: Layer) -> str:
     """Why what a device has of a layer is not all in the larger one; empty if it is."""
     if before.mask.shape != layer.mask.shape or bool((before.mask & ~layer.mask).any()):
         return f"the weights of {layer.name} are not all in it"
-    values, more = layer.values[before.mask[layer.mask]], layer.bits - before.bits
+    values, more = _of(layer, before.mask), layer.bits - before.bits
     if more and (more < 0 or layer.bits > WIDEST_CODE):
         return f"{before.bits} bit do not grow into {layer.bits}"
     if layer.scales is not None and not _same(_grid(before, layer.bits), layer.scales):

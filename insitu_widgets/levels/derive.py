@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from insitu_widgets.errors import of_type
 from insitu_widgets.inference import for_inference
-from insitu_widgets.levels import bit, depth, parameter
+from insitu_widgets.levels import bit, depth, masked, parameter
 from insitu_widgets.levels.allocation import LayerLoss, shipped_sensitivity, widths_under
 from insitu_widgets.levels.recipe import WIDEST_CODE, Recipe
+from insitu_widgets.levels.remembered import Remembered
 from insitu_widgets.roots import Root, is_weight
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 #: The width whose steps are the grid of an all-in-one root.
 NESTED_AT = 4
+#: Weights of an all-in-one root -> codes of 8 bits, which all its sub-models share, and steps.
+shared_codes = Remembered(partial(bit.nested_codes, bits=WIDEST_CODE, best_at=NESTED_AT))
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,9 +57,7 @@ class Layer:
         if self.scales is not None:
             per_value = self.scales.repeat_interleave(self.mask.flatten(1).sum(1))
             values = bit.reconstruct(self.values, per_value, self.bits)
-        if values.numel() == self.mask.numel():
-            return values.view(self.mask.shape)
-        return torch.zeros(self.mask.shape).masked_scatter_(self.mask, values)
+        return masked.scatter(values, self.mask)
 
 
 class SubModel:
@@ -264,11 +265,15 @@ def sent(
 
 
 def weights_and_rest(module: nn.Module) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Divide a network's tensors into the weights (exposed) and the small rest (float32)."""
+    """Divide a network's tensors into the weights (exposed) and the small rest (float32).
+
+    A parameter that is not trained is given as it is, so that what is remembered of it is found.
+    """
     weights: dict[str, Tensor] = {}
     rest: dict[str, Tensor] = {}
     for name, parameter_ in module.named_parameters():
-        (weights if is_weight(name, parameter_) else rest)[name] = parameter_.detach()
+        tensor = parameter_.detach() if parameter_.requires_grad else parameter_
+        (weights if is_weight(name, parameter_) else rest)[name] = tensor
     rest |= {n: buffer for n, buffer in module.named_buffers() if buffer.is_floating_point()}
     return weights, rest
 
@@ -279,13 +284,13 @@ def as_sent(name: str, weights: Tensor, mask: Tensor, bits: int, *, shared_grid:
     ``shared_grid`` tells whether the codes are an all-in-one root's.
     """
     if bits <= WIDEST_CODE and shared_grid:
-        codes, steps = bit.nested_codes(weights, WIDEST_CODE, NESTED_AT)
+        codes, steps = shared_codes(weights)
         steps = steps * 2.0 ** (NESTED_AT - bits)  # exact
-        return Layer(name, mask, codes[mask] >> (WIDEST_CODE - bits), steps, bits)
+        return Layer(name, mask, masked.select(codes, mask) >> (WIDEST_CODE - bits), steps, bits)
     if bits <= WIDEST_CODE:
         codes, scales = bit.quantise(weights, mask, bits)
-        return Layer(name, mask, codes[mask], scales, bits)
-    values = weights.flatten() if bool(mask.all()) else weights[mask]
+        return Layer(name, mask, masked.select(codes, mask), scales, bits)
+    values = masked.select(weights, mask)
     if bits == 16:
         largest = torch.finfo(torch.float16).max
         values = values.clamp(-largest, largest).to(torch.float16)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch.func import functional_call
 from torch.nn import functional
 
 from insitu_widgets.errors import one_of
+from insitu_widgets.levels.remembered import Remembered
 from insitu_widgets.roots import is_weight
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ IMPORTANCES = ("magnitude", "magnitude, per layer", "first-order Taylor", "rando
 _IMAGES_A_GRADIENT = 10
 #: Weights of a layer of which more than whole kernels can be told apart.
 _LARGE = 250_000
+#: Bits of a float32 below its sign, its exponent and the first seven digits of its fraction.
+_DIGITS = 16
 
 
 def importance(kind: str, network: nn.Module, images: ImageSet, seed: int = 0) -> dict[str, Tensor]:
@@ -139,7 +143,7 @@ def masks(
             )
             raise ValueError(msg)
     if keep == 1.0:
-        return {name: torch.ones_like(w, dtype=torch.bool) for name, w in weights.items()}
+        return _all_of(weights)
     everything = torch.cat([scores[name].flatten() for name in weights])
     count = max(1, round(keep * everything.numel()))
     threshold = _kth_largest(everything, count)
@@ -176,10 +180,9 @@ def group_masks(weights: Mapping[str, Tensor], keep: float) -> dict[str, Tensor]
     As many whole groups as fit into ``round(keep · n)`` of the n weights are kept, at least one;
     masks of a smaller ``keep`` are subsets of those of a larger.
     """
-    power, sizes = _groups(weights)
-    kept = torch.zeros_like(power, dtype=torch.bool)
-    kept[_largest(power, sizes, keep)] = True
-    return _of_groups(kept, weights)
+    if keep == 1.0:
+        return _all_of(weights)
+    return _of_groups(_strongest(*_groups(weights), keep), weights)
 
 
 def near_group_masks(
@@ -193,28 +196,55 @@ def near_group_masks(
     groups they are :func:`group_masks` to the bit.
     """
     if keep == 1.0:
-        return {name: torch.ones_like(w, dtype=torch.bool) for name, w in weights.items()}
+        return _all_of(weights)
     if sum(w.numel() // group_size(w.shape) for w in weights.values()) <= sample:
         return group_masks(weights, keep)
     power, sizes = _groups(weights)
     every = -(-len(power) // sample) | 1  # odd, so that no input channel is passed over
     some = power[::every]
-    smallest = some[_largest(some, sizes[::every], keep)[-1]]
+    smallest = some[_strongest(some, sizes[::every], keep)].min()
     return _of_groups(power >= smallest, weights)
 
 
 def _groups(weights: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Mean square and number of weights of every group, layer after layer."""
-    groups = [w.reshape(-1, group_size(w.shape)) for w in weights.values()]
-    sizes = [torch.full((len(g),), g.shape[1], device=g.device) for g in groups]
-    return torch.cat([g.square().mean(1) for g in groups]), torch.cat(sizes)
+    """Mean square and number of weights of every group, layer after layer; numbers in float64."""
+    sizes = [
+        torch.full((w.numel() // size,), size, dtype=torch.float64, device=w.device)
+        for w in weights.values()
+        for size in [group_size(w.shape)]
+    ]
+    return torch.cat([_powers(w) for w in weights.values()]), torch.cat(sizes)
 
 
-def _largest(power: Tensor, sizes: Tensor, keep: float) -> Tensor:
-    """Positions of the strongest groups, the first one first, that hold so much of the weights."""
-    order = power.argsort(descending=True, stable=True)
-    count = int((sizes[order].cumsum(0) <= round(keep * int(sizes.sum()))).sum())
-    return order[: max(1, count)]
+@Remembered
+def _powers(weight: Tensor) -> Tensor:
+    return weight.reshape(-1, group_size(weight.shape)).square().mean(1)
+
+
+def _strongest(power: Tensor, sizes: Tensor, keep: float) -> Tensor:
+    """Which groups are the strongest, the earlier of equal ones first, that hold so many weights.
+
+    As if all were sorted, in linear time: the exponents and first digits of their powers tell all
+    but those near the weakest that is kept.
+    """
+    powers, held = power.cpu().numpy(), sizes.cpu().numpy()
+    room = round(keep * int(held.sum()))
+    digits = powers.view(np.int32) >> _DIGITS  # ordered as the powers, for none is negative
+    above = np.bincount(digits, weights=held)[::-1].cumsum()[::-1]  # of these digits and above
+    weakest = int((above > room).sum()) - 1  # the last ones that do not all fit
+    kept = digits > weakest
+    near = np.flatnonzero(digits == weakest)
+    order = near[np.argsort(-powers[near], kind="stable")]
+    room_left = room - above[weakest] + held[near].sum()
+    fit = held[order].cumsum() <= room_left
+    kept[order[fit]] = True
+    if not kept.any():
+        kept[order[:1]] = True
+    return torch.from_numpy(kept).to(power.device)
+
+
+def _all_of(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: torch.ones_like(w, dtype=torch.bool) for name, w in weights.items()}
 
 
 def _of_groups(kept: Tensor, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -222,7 +252,7 @@ def _of_groups(kept: Tensor, weights: Mapping[str, Tensor]) -> dict[str, Tensor]
     sizes = [group_size(w.shape) for w in weights.values()]
     parts = kept.split([w.numel() // size for w, size in zip(weights.values(), sizes, strict=True)])
     return {
-        name: part[:, None].expand(-1, size).reshape(w.shape)
+        name: part.repeat_interleave(size).view(w.shape)
         for (name, w), part, size in zip(weights.items(), parts, sizes, strict=True)
     }
 

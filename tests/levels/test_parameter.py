@@ -12,6 +12,7 @@ from insitu_widgets.levels.depth import cut
 from insitu_widgets.levels.derive import weights_and_rest
 from insitu_widgets.levels.parameter import (
     group_masks,
+    group_size,
     importance,
     magnitude_masks,
     masks,
@@ -152,6 +153,20 @@ def test_groups_nest_whole_and_keep_no_more_than_announced(a, b):
         rows = large[name].reshape(-1, size)
         assert (rows == rows[:, :1]).all()
     assert flat(group_masks(weights, 1.0)).all()
+
+
+@given(layers, keeps)
+def test_groups_against_a_stable_sort(weights, keep):
+    """The oracle: sort all groups, strongest first, and take whole ones while there is room."""
+    weights = {n: w.repeat(3).view(-1, 3, 1) for n, w in weights.items()}
+    weights["pairs"] = torch.tensor([[0.5, 0.5], [0.25, 2.0], [0.0, 0.0]])
+    groups = [row for w in weights.values() for row in w.view(-1, group_size(w.shape))]
+    order = np.argsort([-float(g.square().mean()) for g in groups], kind="stable")
+    total = sum(g.numel() for g in groups)
+    held = np.cumsum([groups[i].numel() for i in order])
+    chosen = set(order[: max(1, (held <= round(keep * total)).sum())])
+    expected = torch.cat([torch.full(g.shape, i in chosen) for i, g in enumerate(groups)])
+    assert torch.equal(flat(group_masks(weights, keep)), expected)
 
 
 @pytest.mark.parametrize("keep", [0.03, 0.2, 0.7, 1.0])
