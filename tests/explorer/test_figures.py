@@ -10,7 +10,8 @@ from insitu_widgets.air.rates import REFERENCE_RATES, required_rate_bps
 from insitu_widgets.explorer import bars, figures
 from insitu_widgets.explorer.state import Explorer
 from insitu_widgets.levels.recipe import Recipe
-from insitu_widgets.network.situation import PRESETS, Situation
+from insitu_widgets.network.grids import full
+from insitu_widgets.network.situation import PRESETS, Situation, candidates
 
 SITUATIONS = {
     **PRESETS,
@@ -21,6 +22,8 @@ SITUATIONS = {
     "by hand": Situation(recipe=Recipe("resnet-digits", keep=0.5, bits=32), latency_s=0.01),
     "not in the catalogue": Situation(recipe=Recipe("resnet-digits", exit=1, keep=0.37)),
 }
+#: Recipes of a root and of its all-in-one root.
+CANDIDATES = sum(len(full(name).recipes) for name in ("vit-digits", "vit-digits-nested"))
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +36,9 @@ def draw(explorer):
     live = explorer.estimate and (explorer.delivery.num_bits, explorer.estimate)
     bits = decision.expected and decision.expected.num_bits
     return {
-        "accuracy": figures.accuracy_against_size(situation, decision, candidates(explorer), live),
+        "accuracy": figures.accuracy_against_size(
+            situation, decision, candidates(explorer.situation, explorer.catalogue), live
+        ),
         "rates": figures.required_rates(situation.latency_s, (0.1, situation.rate_bps)),
         "errors": figures.accuracy_against_errors(
             situation, decision, explorer.catalogue, explorer.points, explorer.estimate
@@ -58,10 +63,10 @@ def test_accuracy_against_size_divides_the_candidates_by_feasibility(explorers, 
     spec = draw(explorer)["accuracy"]
     fits, beyond = spec["layout"]["shapes"][:2]
     sizes = trace(spec, "candidates")["x"]
-    assert len(sizes) == 360
+    assert len(sizes) == CANDIDATES
     inside = [size for size in sizes if fits["x0"] <= size <= fits["x1"] * (1 + 1e-9)]
     assert len(inside) == len(explorer.decision.feasible)
-    assert beyond["visible"] is (len(inside) < 360)
+    assert beyond["visible"] is (len(inside) < CANDIDATES)
     assert beyond["x0"] == fits["x1"]
 
 
@@ -88,15 +93,12 @@ def test_the_notes_of_two_limits_stand_side_by_side(explorers, memory_bytes):
     explorer = explorers["IoT sensor"]
     link = {"bandwidth_hz": 8 * memory_bytes, "spectral_efficiency_bps_hz": 1.0, "latency_s": 1.0}
     at = replace(explorer.situation, memory_bytes=memory_bytes, delay_s=0.0, **link)
-    spec = figures.accuracy_against_size(at, explorer.decision, candidates(explorer), None)
+    spec = figures.accuracy_against_size(
+        at, explorer.decision, candidates(explorer.situation, explorer.catalogue), None
+    )
     limits = [note for text, note in notes(spec).items() if "fit" not in text or "memory" in text]
     assert len({(note["x"], note["xshift"]) for note in limits}) == len(limits) == 2
     assert len({note["xanchor"] for note in limits}) == 1
-
-
-def candidates(explorer):
-    at = explorer.situation
-    return explorer.catalogue.at(at.root, at.bit_error_rate, at.guard)
 
 
 def test_the_choice_and_the_measurement_stand_where_they_were_measured(explorers):
