@@ -45,6 +45,10 @@ def test_the_instructors_snippets_run(tmp_path, monkeypatch):
     for snippet in snippets:
         exec(snippet, session)  # noqa: S102
     assert session["class_panel"]("answers").charts.errors == {}
+    asked = session["predict_first"](session["dashboard"](), session["mine"])
+    asked.inputs[0].value = 90.0
+    asked.commit()
+    assert re.search(r"Measured: [\d.]+ %\.", asked.verdict.value)
 
 
 def test_the_instructors_table_of_challenges_is_true():

@@ -21,6 +21,7 @@ from insitu_widgets.air import coding
 from insitu_widgets.air.channel import Link
 from insitu_widgets.air.payload import Packet, unpack
 from insitu_widgets.errors import in_range, one_of
+from insitu_widgets.levels import masked
 from insitu_widgets.levels.derive import SubModel
 from insitu_widgets.roots import Root
 
@@ -145,7 +146,7 @@ def receive(
         gone = torch.from_numpy(octets[first] | octets[last])
         if layer.bits == 32:  # the bytes between the first and the last
             gone = torch.from_numpy(octets.reshape(-1, 4).any(1))
-        lacking[layer.name] = torch.zeros_like(layer.mask).masked_scatter_(layer.mask, gone)
+        lacking[layer.name] = masked.scatter(gone, layer.mask)
     return submodel, lacking
 
 

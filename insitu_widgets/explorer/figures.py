@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from insitu_widgets.air.channel import GUARDS
 from insitu_widgets.air.rates import REFERENCE_RATES, parameter_counts, required_rate_bps
+from insitu_widgets.cards import NESTED_ROOTS
 from insitu_widgets.levels.recipe import WIDEST_CODE
 from insitu_widgets.units import error_rate, percent, quantity
 
@@ -45,6 +46,7 @@ _STYLES = (
     (SKY, "cross", "longdashdot"),
     (GREY, "star", "solid"),
 )
+_ALL_IN_ONE: Spec = {"color": GREEN, "symbol": "square-open", "size": 6}
 #: The page puts its own ground in this colour's place (charts.js).
 GROUND = "#FFFFFF"
 #: Where a bit-error rate of 0 stands on a logarithmic axis.
@@ -86,15 +88,17 @@ def accuracy_against_size(
     situation, decision
         What was asked and answered.
     candidates
-        The catalogue's rows at this bit-error rate and guard.
+        The catalogue's rows at this bit-error rate and guard; all-in-one ones are told apart.
     live
         Bits of the packet that was sent and the estimate of its accuracy, if there is one.
     """
-    size = {"color": BLUE, "symbol": "circle-open", "size": 7}
+    nested = [row for row in candidates if row.recipe.root in NESTED_ROOTS]
+    own = [row for row in candidates if row.recipe.root not in NESTED_ROOTS]
     data = [
-        dots("candidates", candidates, size),
+        dots("candidates", own, {"color": BLUE, "symbol": "circle-open", "size": 7}),
+        *([dots("nested", nested, _ALL_IN_ONE)] if nested else []),
         _key("chosen" if situation.recipe is None else "by hand", PURPLE, "star"),
-        _key("measured now", RED, "diamond"),
+        _key("measured", RED, "diamond"),
     ]
     time_bits = max(0.0, (situation.latency_s - situation.delay_s) * situation.rate_bps)
     limits = {"latency": time_bits / 8, "memory": situation.memory_bytes}
@@ -418,7 +422,7 @@ def accuracy_against_errors(
             }
         )
     now = max(situation.bit_error_rate, ZERO)
-    data.append(_key("measured now", RED, "diamond"))
+    data.append(_key("measured", RED, "diamond"))
     return {
         "data": data,
         "layout": lay_out(

@@ -105,7 +105,7 @@ def check_against_python(page):
     if decision.expected:
         assert text(page, ".insitu-tile-expected b") == percent(decision.expected.accuracy)
     (region,) = shapes(page, "accuracy", "fits")
-    sizes = points(page, "accuracy", "candidates")[0]
+    sizes = [x for kind in ("candidates", "nested") for x in points(page, "accuracy", kind)[0]]
     fitting = [x for x in sizes if x <= region["x1"] * (1 + 1e-9)]
     assert len(fitting) == len(decision.feasible)
     (diamond,) = shapes(page, "errors", "measured")
