@@ -107,9 +107,10 @@ def _binding(explorer: Explorer) -> str:
     if not row or not expected:
         return "; no limit binds, nothing measured is more accurate."
     gain = 100 * (row.accuracy - expected.accuracy)
+    why, _, _ = decision.reasons[row.recipe].partition(",")  # the limit itself is on its slider
     return (
-        f". The <b>{decision.binding}</b> binds: {escape(row.recipe.cut)} is "
-        f"expected to be {gain:.1f} points better but {escape(decision.reasons[row.recipe])}."
+        f". The <b>{decision.binding}</b> binds: {escape(row.recipe.cut)} "
+        f"(expected: {gain:+.1f} points) {escape(why)}."
     )
 
 
