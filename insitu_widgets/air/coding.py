@@ -88,7 +88,7 @@ def encode_mask(mask: NDArray[np.bool_]) -> tuple[int, int, bytes]:
     for place, size in enumerate(_GROUPS[1:], 1):
         if mask.size % size == 0:
             rows = mask.reshape(-1, size)
-            if _alike(rows[:_GLANCE]) and _alike(rows):
+            if _alike(rows[:: -(-len(rows) // _GLANCE)]) and _alike(rows):
                 way, parameter, data = _encode(rows[:, 0])
                 return way + 4 * place, parameter, data
     return _encode(mask)
@@ -99,18 +99,24 @@ def _alike(rows: NDArray[np.bool_]) -> bool:
 
 
 def _encode(mask: NDArray[np.bool_]) -> tuple[int, int, bytes]:
-    positions = np.flatnonzero(mask)
-    if positions.size == mask.size:
+    count = int(np.count_nonzero(mask))
+    if count == mask.size:
         return ALL, 0, b""
-    if positions.size == 0:
+    if count == 0:
         return NONE, 0, b""
-    gaps = np.diff(positions, prepend=-1) - 1
-    sizes = {r: _unary_size(gaps >> r) + packed_size(gaps.size, r) for r in range(9)}
-    parameter = min(sizes, key=sizes.__getitem__)
-    if sizes[parameter] >= packed_size(mask.size, 1):
+    unset = mask.size - int(mask[::-1].argmax()) - count  # before the last one that is set
+    least, parameter = packed_size(mask.size, 1), None
+    gaps = None
+    for r in range(9):
+        if _least_rice_size(count, unset, r) < least:
+            gaps = np.diff(np.flatnonzero(mask), prepend=-1) - 1 if gaps is None else gaps
+            size = packed_size(int((gaps >> r).sum()) + count, 1) + packed_size(count, r)
+            if size < least:
+                least, parameter = size, r
+    if gaps is None or parameter is None:
         return BITMAP, 0, np.packbits(mask).tobytes()
     quotients = gaps >> parameter
-    unary = np.zeros(int(quotients.sum()) + gaps.size, np.bool_)
+    unary = np.zeros(int(quotients.sum()) + count, np.bool_)
     unary[np.cumsum(quotients + 1) - 1] = True
     data = np.packbits(unary).tobytes()
     if parameter:
@@ -119,8 +125,10 @@ def _encode(mask: NDArray[np.bool_]) -> tuple[int, int, bytes]:
     return RICE, parameter, data
 
 
-def _unary_size(quotients: NDArray[np.int64]) -> int:
-    return -(-(int(quotients.sum()) + quotients.size) // 8)
+def _least_rice_size(count: int, unset: int, parameter: int) -> float:
+    """Bytes below which no Rice code of that parameter is, whatever the gaps are."""
+    quotients = max(0, unset - count * (2**parameter - 1)) / 2**parameter
+    return (count * (1 + parameter) + quotients) / 8
 
 
 def decode_mask(way: int, parameter: int, data: bytes, kept: int, size: int) -> NDArray[np.bool_]:

@@ -291,7 +291,7 @@ def guard_values(values: Tensor, low: float, high: float, guard: str) -> tuple[i
         values.masked_fill_(missing | beyond, 0.0)
     elif guard == "clamp":
         values.masked_fill_(missing, 0.0).clamp_(low, high)
-    return int(beyond.sum()), int(missing.sum())
+    return int(np.count_nonzero(beyond.numpy())), int(np.count_nonzero(missing.numpy()))
 
 
 def architecture_of(recipe: Recipe, root: Root | None) -> nn.Module:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -53,11 +54,13 @@ class Layer:
 
     def dense(self) -> Tensor:
         """The weights as the network computes with them: float32, zero where none was sent."""
-        values = self.values.float()
-        if self.scales is not None:
-            per_value = self.scales.repeat_interleave(self.mask.flatten(1).sum(1))
-            values = bit.reconstruct(self.values, per_value, self.bits)
-        return masked.scatter(values, self.mask)
+        if self.scales is None:
+            return masked.scatter(self.values.float(), self.mask)
+        if self.values.numel() == self.mask.numel():
+            rows = self.values.view(len(self.scales), -1)
+            return bit.reconstruct(rows, self.scales[:, None], self.bits).view(self.mask.shape)
+        per_value = self.scales.repeat_interleave(self.mask.flatten(1).sum(1))
+        return masked.scatter(bit.reconstruct(self.values, per_value, self.bits), self.mask)
 
 
 class SubModel:
@@ -215,7 +218,7 @@ def derive(
         if sensitivity is None:
             exits = shipped_sensitivity(root.name)
             sensitivity = exits.get(recipe.exit or root.num_exits, ())
-        kept = {name: int(mask.sum()) for name, mask in masks.items()}
+        kept = {name: int(np.count_nonzero(mask.numpy())) for name, mask in masks.items()}
         widths = widths_under(sensitivity, kept, recipe.bits)
     return sent(architecture, recipe, masks, shared_grid=root.is_nested, widths=widths)
 

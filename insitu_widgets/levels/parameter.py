@@ -17,6 +17,7 @@ from insitu_widgets.roots import is_weight
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from numpy.typing import NDArray
     from torch import Tensor, nn
 
     from insitu_widgets.data import ImageSet
@@ -146,11 +147,12 @@ def masks(
         return _all_of(weights)
     everything = torch.cat([scores[name].flatten() for name in weights])
     count = max(1, round(keep * everything.numel()))
-    threshold = _kth_largest(everything, count)
-    mask = everything > threshold
-    ties = (everything == threshold).nonzero().flatten()
-    mask[ties[: count - int(mask.sum())]] = True
-    parts = mask.split([w.numel() for w in weights.values()])
+    values = everything.numpy()
+    threshold = _kth_largest(values, count)
+    kept = values > threshold
+    ties = np.flatnonzero(values == threshold)
+    kept[ties[: count - np.count_nonzero(kept)]] = True
+    parts = torch.from_numpy(kept).split([w.numel() for w in weights.values()])
     return {
         name: part.view(w.shape) for (name, w), part in zip(weights.items(), parts, strict=True)
     }
@@ -257,9 +259,9 @@ def _of_groups(kept: Tensor, weights: Mapping[str, Tensor]) -> dict[str, Tensor]
     }
 
 
-def _kth_largest(magnitude: Tensor, count: int) -> Tensor:
+def _kth_largest(values: NDArray[np.float32], count: int) -> np.float32:
     # numpy's partition is a selection in linear time; torch.kthvalue is three times slower here.
-    values = magnitude.numpy().copy()
+    values = values.copy()
     place = values.size - count
     values.partition(place)
-    return torch.as_tensor(values[place])
+    return values[place]
