@@ -13,7 +13,7 @@ PACKAGE = Path(insitu_widgets.__file__).parent
 FLOORS = ["levels", "air", "network", "explorer", "classroom"]
 BESIDE_ROOTS = {
     *("cards", "cifar100", "cpus", "data", "errors", "estimate", "evaluate", "roots", "units"),
-    "inference",
+    *("inference", "remembered"),
     *("augment", "checkpoint", "model_card", "plans", "train"),
 }
 PROGRAMS = {"serve", "page_server", "train", "classroom"}
@@ -83,7 +83,7 @@ def test_arrows_run_downwards_only(module):
 def test_roots_stand_on_errors_and_cards_only():
     assert ARROWS["roots"] <= {"errors", "cards", "cpus"}
     assert ARROWS["errors"] == ARROWS["cpus"] == set()
-    for beside in ("cards", "cifar100", "estimate", "plans", "units"):
+    for beside in ("cards", "cifar100", "estimate", "plans", "remembered", "units"):
         assert ARROWS[beside] <= {"errors"}
     assert ARROWS["data"] <= {"errors", "cifar100"}
 

@@ -16,7 +16,7 @@ from insitu_widgets.inference import for_inference
 from insitu_widgets.levels import bit, depth, masked, parameter
 from insitu_widgets.levels.allocation import LayerLoss, shipped_sensitivity, widths_under
 from insitu_widgets.levels.recipe import WIDEST_CODE, Recipe
-from insitu_widgets.levels.remembered import Remembered
+from insitu_widgets.remembered import Remembered
 from insitu_widgets.roots import Root, is_weight
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from insitu_widgets.errors import one_of
-from insitu_widgets.levels.remembered import Remembered
+from insitu_widgets.remembered import Remembered
 from insitu_widgets.roots import is_weight
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from torch import nn
 
 from insitu_widgets import Recipe, Root, derive, unpack
 from insitu_widgets.air.payload import pack
-from insitu_widgets.levels.remembered import Remembered
+from insitu_widgets.remembered import Remembered
 
 
 def counted():
