@@ -8,6 +8,7 @@ import yaml
 
 import insitu_widgets
 from insitu_widgets.network.challenges import CHALLENGES, known_solutions
+from insitu_widgets.network.grids import full
 from tests.browser.screenshot import PICTURES
 
 ROOT = Path(__file__).parents[1]
@@ -49,6 +50,15 @@ def test_the_instructors_snippets_run(tmp_path, monkeypatch):
     asked.inputs[0].value = 90.0
     asked.commit()
     assert re.search(r"Measured: [\d.]+ %\.", asked.verdict.value)
+
+
+def test_the_number_of_candidates_is_true():
+    own, nested = (len(full(name).recipes) for name in ("vgg-digits", "vgg-digits-nested"))
+    words = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"{own} recipes of a digits root and {nested} of its all-in-one weights" in words
+    assert f"choosing the best of {own + nested} on them" in words
+    notebook = (ROOT / "notebooks" / "12_sweeps_on_a_cluster.ipynb").read_text(encoding="utf-8")
+    assert f"catalogues have {own} recipes for each root" in notebook
 
 
 def test_the_instructors_table_of_challenges_is_true():

@@ -139,7 +139,7 @@ def _part(before: Layer | None, layer: Layer) -> tuple[bytes, bytes, bytes, byte
     if before:
         lacking = ~before.mask
         fresh = layer.mask & lacking
-        among = masked.select(lacking if fresh.equal(lacking) else fresh, lacking)
+        among = masked.select(fresh, lacking)
         new_bits = layer.bits - before.bits
         if new_bits:
             known = _of(layer, before.mask) & (2**new_bits - 1)

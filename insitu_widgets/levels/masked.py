@@ -6,7 +6,6 @@ times as long as selecting them.
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,8 +19,6 @@ def select(tensor: Tensor, mask: Tensor) -> Tensor:
     values, wanted = tensor.detach().reshape(-1), mask.reshape(-1).numpy()
     if wanted.all():
         return values
-    if tensor is mask:
-        return torch.ones(int(np.count_nonzero(wanted)), dtype=torch.bool)
     return torch.from_numpy(values.numpy().compress(wanted))
 
 
