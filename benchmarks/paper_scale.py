@@ -6,7 +6,6 @@ from functools import partial
 from statistics import median
 
 import torch
-from distributed import Client, LocalCluster
 
 from benchmarks import faults, packet, quantisers
 from benchmarks.table import Row, below
@@ -15,6 +14,7 @@ from insitu_widgets.data import has_data
 from insitu_widgets.explorer.live import Laboratory, Request
 from insitu_widgets.levels import quantised
 from insitu_widgets.levels.quantisers import PER_CHANNEL
+from insitu_widgets.network.cluster import local_client
 from insitu_widgets.roots import ARCHITECTURES
 
 NAME = "resnet18-cifar100"
@@ -101,10 +101,7 @@ def _on_dask(root: Root, images: ImageSet) -> Row:
     start = time.perf_counter()
     here = measure()
     in_line = time.perf_counter() - start
-    with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
-        Client(cluster) as client,
-    ):
+    with local_client(2) as client:
         measure(client=client)  # the workers import torch
         start = time.perf_counter()
         there = measure(client=client)

@@ -26,7 +26,7 @@ from insitu_widgets.levels.derive import derive
 from insitu_widgets.levels.recipe import WIDEST_CODE, Recipe
 from insitu_widgets.model_card import day_and_machine, weights_digest
 from insitu_widgets.network.catalogue import Catalogue, Measurement, Table
-from insitu_widgets.network.cluster import as_done, check_client
+from insitu_widgets.network.cluster import as_done, check_client, local_client
 from insitu_widgets.network.grids import BIT_ERROR_RATES, PLANS, SEEDS
 from insitu_widgets.network.study import Study, outcomes
 from insitu_widgets.roots import Root, load_root
@@ -126,7 +126,8 @@ def sweep(
         A CSV that grows as rows are done. A row that it holds with at least as many images and
         seeds is not measured again; one with fewer stays until it is replaced.
     client
-        A ``dask.distributed`` client to measure on; ``None`` measures in line.
+        A ``dask.distributed`` client to measure on, for instance one of
+        :func:`~insitu_widgets.network.cluster.local_client`; ``None`` measures in line.
     progress
         Whether to show a progress bar.
     bfloat16
@@ -369,9 +370,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         bfloat16=options.bfloat16,
     )
     if options.workers:
-        from distributed import Client  # noqa: PLC0415  (an extra: only here)
-
-        with Client(n_workers=options.workers, threads_per_worker=1) as client:
+        with local_client(options.workers) as client:
             measuring(client=client)
     else:
         measuring()

@@ -1,7 +1,7 @@
+import os
 from dataclasses import replace
 
 import pytest
-from distributed import Client, LocalCluster
 
 from insitu_widgets import (
     Link,
@@ -18,6 +18,7 @@ from insitu_widgets import (
 from insitu_widgets.network import grids
 from insitu_widgets.network import sweep as sweeping
 from insitu_widgets.network.catalogue import COLUMNS, read_rows
+from insitu_widgets.network.cluster import local_client
 
 NAME = "vgg-digits"
 RECIPES = [Recipe(NAME, 1, 0.5, 4), Recipe(NAME, 2, 1 / 3, 32), Recipe(NAME, 1, 1.0, 16)]
@@ -334,12 +335,9 @@ def test_dask_measures_the_same_rows_and_writes_the_same_file(few, tmp_path):
     """One real worker process: what crosses to it and back must survive pickling."""
     here, there = tmp_path / "here.csv", tmp_path / "there.csv"
     in_line = measured(RECIPES, few, path=here)
-    with (
-        LocalCluster(
-            n_workers=1, threads_per_worker=1, dashboard_address=":0", local_directory=str(tmp_path)
-        ) as cluster,
-        Client(cluster) as client,
-    ):
+    with local_client(1) as client:
+        # With it a network is half as slow again: benchmarks/paper_scale.py.
+        assert list(client.run(os.environ.get, "MALLOC_TRIM_THRESHOLD_").values()) == [None]
         on_dask = measured(RECIPES, few, path=there, client=client)
         again = measured(RECIPES, few, client=client)
         with pytest.raises(ValueError, match="exit must be a whole number from 1 to 6; got 9"):
