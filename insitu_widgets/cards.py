@@ -29,6 +29,8 @@ NAMES = (
 #: What the name of an all-in-one root ends with: one set of weights whose sub-models are nested in
 #: each other and trained together (:mod:`insitu_widgets.levels.all_in_one`).
 NESTED_SUFFIX = "-nested"
+#: Families whose norms keep no statistics.
+_LAYER_NORMS = ("vit",)
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,11 @@ class Card:
     def num_exits(self) -> int:
         """Number of exits, the last one included."""
         return len(self.accuracy)
+
+    @property
+    def has_batch_norms(self) -> bool:
+        """Whether its norms keep statistics of its features, which can be recalibrated."""
+        return self.family not in _LAYER_NORMS
 
 
 def read_card(name: str) -> Card | None:

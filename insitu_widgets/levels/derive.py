@@ -105,6 +105,10 @@ class SubModel:
         """The same sub-model with other values, as they arrived."""
         return SubModel(self.recipe, layers, self.rest, self._architecture)
 
+    def with_rest(self, rest: Mapping[str, Tensor]) -> SubModel:
+        """The same sub-model with other norms, biases and embeddings, of the same names."""
+        return SubModel(self.recipe, self.layers, rest, self._architecture)
+
     @cached_property
     def module(self) -> nn.Module:
         """The network itself, in evaluation mode; made when first asked for."""

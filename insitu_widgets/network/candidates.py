@@ -4,8 +4,9 @@
 
 A digits root's envelope is measured while one looks on; one of CIFAR-100's size takes half an
 hour. The command measures every recipe of :mod:`insitu_widgets.network.envelope` without errors,
-and codes at two bit-error rates, bare and with their first bits protected; stopped, it goes on
-where it stopped. An all-in-one root has a table of its own. Reading them needs no images.
+and codes at two bit-error rates, bare and with their first bits protected; and again with norms
+that are recalibrated on training images, where the root has batch norms. Stopped, it goes on where
+it stopped. An all-in-one root has a table of its own. Reading them needs no images.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ import argparse
 import csv
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import product
+from itertools import groupby, product
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from tqdm import tqdm
@@ -25,7 +26,16 @@ from insitu_widgets.cards import NESTED_ROOTS, NESTED_SUFFIX, ROOTS, card_of
 from insitu_widgets.data import load_data
 from insitu_widgets.levels.recipe import Recipe
 from insitu_widgets.network.catalogue import tables_of
-from insitu_widgets.network.envelope import FAMILIES, Candidate, Channel, measure, recipes
+from insitu_widgets.network.envelope import (
+    AVERAGES,
+    FAMILIES,
+    RECALIBRATED,
+    Candidate,
+    Channel,
+    cut,
+    measured,
+    recipes,
+)
 from insitu_widgets.network.table_file import TableFile
 from insitu_widgets.roots import load_root
 
@@ -45,41 +55,89 @@ DEEPEST = 6
 SENT_KEEPS, SENT_BITS = (1.0, 0.3), (2, 3, 4, 8)
 #: First bits of a code on the reliable channel, which takes 1 ÷ this rate bits for each.
 PROTECTED, CODE_RATE = (0, 1, 2), 0.5
+#: Shares that are worth keeping once the norms are recalibrated, and widths of codes that are sent
+#: then; average widths of those that are sent without protection.
+MORE_KEEPS, MORE_BITS, SENT_AVERAGES = (0.3,), (6,), (3, 4)
+#: Training images that norms are recalibrated on.
+CALIBRATION = 1000
 COLUMNS = (
-    *("root", "exit", "keep", "bits", "mixed", "bit_error_rate", "guard", "protected"),
+    *("root", "exit", "keep", "bits", "mixed", "norms", "bit_error_rate", "guard", "protected"),
     *("code_rate", "seeds", "num_bits", "right_even", "right_odd", "seen_even", "seen_odd"),
 )
+_RECALIBRATED = "recalibrated"
+
+
+class Job(NamedTuple):
+    """What is measured: a recipe over a channel, its norms as they are or recalibrated."""
+
+    recipe: Recipe
+    channel: Channel
+    recalibrated: bool = False
 
 
 @dataclass(frozen=True)
 class Row:
-    """One measured candidate: what was cut, over which channel, and what came of it."""
+    """One measured candidate: what was cut, over which channel, and what came of it.
+
+    Its norms may have been recalibrated.
+    """
 
     recipe: Recipe
     channel: Channel
     candidate: Candidate
+    recalibrated: bool = False
 
 
-def plan(root: str, seeds: Sequence[int] = (0,)) -> Iterator[tuple[Recipe, Channel]]:
+def plan(root: str, seeds: Sequence[int] = (0,)) -> Iterator[Job]:
     """What is measured, in its order: a rate is whole before the next begins."""
     card = card_of(root)
     assert card is not None
+    exits = range(max(1, card.num_exits - DEEPEST + 1), card.num_exits + 1)
+    norms = root in ROOTS and card.has_batch_norms
+    yield from _clean(root, card.num_exits, exits, norms=norms)
+    for rate in BIT_ERROR_RATES[1:]:
+        yield from _sent(root, exits, rate, tuple(seeds))
+        if norms:
+            yield from _sent_recalibrated(root, exits, rate, tuple(seeds))
+
+
+def _clean(root: str, count: int, exits: Sequence[int], *, norms: bool) -> Iterator[Job]:
+    """Without errors: the envelope's recipes of so many exits, and finer ones of the deepest."""
     plain = root.removesuffix(NESTED_SUFFIX)
-    found = [recipe for family in FAMILIES[:4] for recipe in recipes(plain, family, card.num_exits)]
+    found = [recipe for family in FAMILIES[:4] for recipe in recipes(plain, family, count)]
     if plain != root:  # trained with one width for all layers, and cut so
         found = [replace(recipe, root=root) for recipe in found if not recipe.mixed]
-    exits = range(max(1, card.num_exits - DEEPEST + 1), card.num_exits + 1)
-    fine = (Recipe(root, *cut) for cut in product(exits, FINE_KEEPS, FINE_BITS))
+    fine = [Recipe(root, *levels) for levels in product(exits, FINE_KEEPS, FINE_BITS)]
     for recipe in dict.fromkeys((*found, *fine)):
-        yield recipe, Channel()
-    for rate in BIT_ERROR_RATES[1:]:
-        draws = tuple(seeds)
-        for exit_, keep in product(exits, SENT_KEEPS):
-            yield Recipe(root, exit_, keep, 16), Channel(rate, "zero", seeds=draws)
-        for protected in PROTECTED:
-            channel = Channel(rate, protected=protected, code_rate=CODE_RATE, seeds=draws)
-            for cut in product(exits, SENT_KEEPS, SENT_BITS):
-                yield Recipe(root, *cut), channel
+        yield Job(recipe, Channel())
+    if norms:
+        more = [Recipe(root, *levels) for levels in product(exits, MORE_KEEPS, AVERAGES)]
+        floats = [r for r in recipes(root, FAMILIES[1], count) if r.keep < 1.0]
+        finer = [*more, *(replace(recipe, mixed=True) for recipe in more), *floats]
+        for recipe in dict.fromkeys((*recipes(root, RECALIBRATED, count), *fine, *finer)):
+            yield Job(recipe, Channel(), recalibrated=True)
+
+
+def _sent(root: str, exits: Sequence[int], rate: float, seeds: tuple[int, ...]) -> Iterator[Job]:
+    """Over a channel with errors: half precision with a guard, codes bare and protected."""
+    for exit_, keep in product(exits, SENT_KEEPS):
+        yield Job(Recipe(root, exit_, keep, 16), Channel(rate, "zero", seeds=seeds))
+    for protected in PROTECTED:
+        channel = Channel(rate, protected=protected, code_rate=CODE_RATE, seeds=seeds)
+        for levels in product(exits, SENT_KEEPS, SENT_BITS):
+            yield Job(Recipe(root, *levels), channel)
+
+
+def _sent_recalibrated(
+    root: str, exits: Sequence[int], rate: float, seeds: tuple[int, ...]
+) -> Iterator[Job]:
+    """The same codes and some more, recipe by recipe: each is recalibrated once."""
+    bare, *safe = (Channel(rate, "none", m, CODE_RATE, seeds) for m in PROTECTED)
+    for levels in product(exits, SENT_KEEPS, SENT_BITS + MORE_BITS):
+        for channel in (bare, *safe):
+            yield Job(Recipe(root, *levels), channel, recalibrated=True)
+    for exit_, bits in product(exits, SENT_AVERAGES):
+        yield Job(Recipe(root, exit_, 1.0, bits, mixed=True), bare, recalibrated=True)
 
 
 @lru_cache(maxsize=4)
@@ -113,7 +171,9 @@ def read(lines: Iterable[str]) -> Iterator[Row]:
         )
         right = float(values["right_even"]), float(values["right_odd"])
         seen = int(values["seen_even"]), int(values["seen_odd"])
-        yield Row(recipe, channel, Candidate(str(recipe), float(values["num_bits"]), right, seen))
+        again = values["norms"] == _RECALIBRATED
+        what = f"{recipe} · {_RECALIBRATED}" if again else str(recipe)
+        yield Row(recipe, channel, Candidate(what, float(values["num_bits"]), right, seen), again)
 
 
 def written(row: Row) -> list[object]:
@@ -122,12 +182,13 @@ def written(row: Row) -> list[object]:
     mixed = "mixed" if recipe.mixed else ""
     sent = (channel.bit_error_rate, channel.guard, channel.protected, channel.code_rate)
     right = [f"{value:g}" for value in found.right]
-    cut = (recipe.root, recipe.exit or "", recipe.keep, recipe.bits, mixed)
+    norms = _RECALIBRATED if row.recalibrated else ""
+    cut = (recipe.root, recipe.exit or "", recipe.keep, recipe.bits, mixed, norms)
     return [*cut, *sent, len(channel.seeds), f"{found.num_bits:.0f}", *right, *found.seen]
 
 
-def _key(recipe: Recipe, channel: Channel) -> tuple[Recipe, Channel]:
-    return recipe, replace(channel, seeds=())
+def _key(job: Job | Row) -> Job:
+    return Job(job.recipe, replace(job.channel, seeds=()), job.recalibrated)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -148,24 +209,34 @@ def main(arguments: Sequence[str] | None = None) -> None:
     card = card_of(options.root)
     assert card is not None
     images = load_data(card.data, limit=options.images)
+    training = load_data(card.data, "train", limit=CALIBRATION)
     precision = "bfloat16" if options.bfloat16 else "float32"
+    conditions = f"images: {len(images)} test images of {card.data}; computed in {precision}"
+    wanted = list(plan(options.root, range(options.seeds)))
+    if any(job.recalibrated for job in wanted):
+        conditions += f"; norms recalibrated on {len(training)} training images"
     table = TableFile(
         path,
         f"python -m insitu_widgets.network.candidates {options.root}"
         + " --bfloat16" * options.bfloat16,
         options.root,
-        f"images: {len(images)} test images of {card.data}; computed in {precision}",
+        conditions,
         COLUMNS,
     )
     with path.open(encoding="utf-8") as file:
-        done = {_key(row.recipe, row.channel) for row in read(file)}
-    wanted = list(plan(options.root, range(options.seeds)))
-    left = [(recipe, channel) for recipe, channel in wanted if _key(recipe, channel) not in done]
+        done = {_key(row) for row in read(file)}
+    left = [job for job in wanted if _key(job) not in done]
     root = load_root(options.root)
-    for recipe, channel in tqdm(left, unit="candidate"):
-        with torch.autocast("cpu", torch.bfloat16, enabled=options.bfloat16):
-            found = measure(root, recipe, images, channel)
-        table.add(written(Row(recipe, channel, found)))
+    with (
+        tqdm(total=len(left), unit="candidate") as bar,
+        torch.autocast("cpu", torch.bfloat16, enabled=options.bfloat16),
+    ):
+        for (recipe, again), jobs in groupby(left, lambda job: (job.recipe, job.recalibrated)):
+            found = cut(root, recipe, training if again else None)
+            for job in jobs:
+                candidate = measured(root, found, images, job.channel)
+                table.add(written(Row(recipe, job.channel, candidate, again)))
+                bar.update()
 
 
 if __name__ == "__main__":

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from insitu_widgets.air import protection
 from insitu_widgets.air.channel import Link, transmit
 from insitu_widgets.air.payload import pack, unpack
-from insitu_widgets.cards import NESTED_SUFFIX
+from insitu_widgets.cards import NESTED_SUFFIX, card_of
 from insitu_widgets.errors import in_range, one_of
 from insitu_widgets.estimate import Estimate
 from insitu_widgets.evaluate import right_answers
 from insitu_widgets.levels.derive import SubModel, derive
 from insitu_widgets.levels.quantisers import PER_CHANNEL, Coded
+from insitu_widgets.levels.recalibrate import recalibrated
 from insitu_widgets.levels.recipe import WIDEST_CODE, Recipe
 from insitu_widgets.levels.retrain import Hardening, TrainingStep, retrain
 from insitu_widgets.roots import Root
@@ -32,8 +33,13 @@ if TYPE_CHECKING:
 
     from insitu_widgets.data import ImageSet
 
-#: Which levels a candidate may use; the last one cuts from the root's all-in-one weights.
-FAMILIES = ("depth alone", "parameters alone", "bits alone", "together", "together, all-in-one")
+#: Which levels a candidate may use. The last but one has its norms recalibrated, the last one cuts
+#: from the root's all-in-one weights.
+FAMILIES = (
+    *("depth alone", "parameters alone", "bits alone", "together"),
+    *("together, recalibrated", "together, all-in-one"),
+)
+ALONE, TOGETHER, RECALIBRATED, ALL_IN_ONE = FAMILIES[:3], *FAMILIES[3:]
 KEEPS = (1.0, 0.5, 0.2, 0.1)
 WIDTHS = (2, 3, 4, 8)
 #: Average bits of the mixed-precision candidates.
@@ -95,6 +101,13 @@ class Channel:
     seeds: tuple[int, ...] = (0,)
 
 
+class Cut(NamedTuple):
+    """A sub-model and its recipe in words, which tell whether it was recalibrated."""
+
+    submodel: SubModel
+    what: str
+
+
 def best(candidates: Sequence[Candidate], budget_bits: float) -> Best:
     """Choose on one half of the images, measure on the other, both ways.
 
@@ -128,9 +141,13 @@ def best(candidates: Sequence[Candidate], budget_bits: float) -> Best:
 def recipes(root: str, family: str, exits: int) -> list[Recipe]:
     """The recipes of a family, mixed precision among them where bits and more are free.
 
-    The all-in-one weights were trained with one width for all layers, and are cut so.
+    The all-in-one weights were trained with one width for all layers, and are cut so. A root
+    without batch norms has nothing to recalibrate: that family is empty.
     """
     one_of("family", family, FAMILIES)
+    card = card_of(root)
+    if family == RECALIBRATED and card and not card.has_batch_norms:
+        return []
     every = range(1, exits + 1)
     if family == "depth alone":
         return [Recipe(root, exit_) for exit_ in every]
@@ -139,32 +156,63 @@ def recipes(root: str, family: str, exits: int) -> list[Recipe]:
     if family == "bits alone":
         mixed = [Recipe(root, bits=bits, mixed=True) for bits in AVERAGES]
         return [*(Recipe(root, bits=bits) for bits in (*WIDTHS, 16, 32)), *mixed]
-    if family.endswith("all-in-one"):
+    if family == ALL_IN_ONE:
         return [Recipe(root + NESTED_SUFFIX, *cut) for cut in product(every, KEEPS, WIDTHS)]
     mixed = [Recipe(root, *cut, mixed=True) for cut in product(every, KEEPS, AVERAGES)]
     return [*(Recipe(root, *cut) for cut in product(every, KEEPS, WIDTHS)), *mixed]
 
 
-def measure(root: Root, recipe: Recipe, images: ImageSet, channel: Channel) -> Candidate:
+def measure(
+    root: Root,
+    recipe: Recipe,
+    images: ImageSet,
+    channel: Channel,
+    calibration: ImageSet | None = None,
+) -> Candidate:
     """Cut, pack, send and measure one sub-model.
+
+    Parameters
+    ----------
+    root, recipe
+        What to cut, and how.
+    images
+        What it is measured on.
+    channel
+        What happens to it on its way.
+    calibration
+        Other images, to recalibrate its norms on before it is packed
+        (:func:`~insitu_widgets.levels.recalibrate.recalibrated`); ``None`` leaves them as they are.
 
     Raises
     ------
     ValueError
-        If more bits are to be protected than a code has, or bits of floats.
+        If more bits are to be protected than a code has, or bits of floats; or if there are no
+        batch norms to recalibrate.
     """
+    return measured(root, cut(root, recipe, calibration), images, channel)
+
+
+def cut(root: Root, recipe: Recipe, calibration: ImageSet | None = None) -> Cut:
+    """Cut a candidate, and recalibrate its norms where there are images for it: see above."""
     submodel = derive(root, recipe)
-    packet, num_bits = pack(submodel), 0.0
+    if calibration is None:
+        return Cut(submodel, str(recipe))
+    return Cut(recalibrated(submodel, calibration), f"{recipe} · recalibrated")
+
+
+def measured(root: Root, found: Cut, images: ImageSet, channel: Channel) -> Candidate:
+    """What arrives of a cut candidate, as :func:`measure` measures it."""
+    packet, num_bits = pack(found.submodel), 0.0
     rights = []
     for seed in channel.seeds:
         if channel.protected:
-            arrived, num_bits = _protected(submodel, len(packet.header), channel, seed)
+            arrived, num_bits = _protected(found.submodel, len(packet.header), channel, seed)
         else:
             sent = transmit(packet, Link(1.0, bit_error_rate=channel.bit_error_rate), seed)
             arrived, num_bits = unpack(sent, channel.guard, root)[0], packet.num_bits
         rights.append(halves(arrived.module, images))
     means = [sum(values) / len(rights) for values in zip(*rights, strict=True)]
-    return Candidate(str(recipe), num_bits, (means[0], means[1]), _sizes(images))
+    return Candidate(found.what, num_bits, (means[0], means[1]), _sizes(images))
 
 
 def hardened(

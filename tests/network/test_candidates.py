@@ -5,44 +5,68 @@ import pytest
 from insitu_widgets import Recipe, load_data, load_root
 from insitu_widgets.cards import ROOTS, family_of
 from insitu_widgets.network import candidates
-from insitu_widgets.network.candidates import COLUMNS, SUFFIX, load_candidates, main, plan, read
+from insitu_widgets.network.candidates import (
+    COLUMNS,
+    SUFFIX,
+    Job,
+    load_candidates,
+    main,
+    plan,
+    read,
+)
 from insitu_widgets.network.catalogue import load_catalogue, shipped
-from insitu_widgets.network.envelope import FAMILIES, Channel, measure, recipes
+from insitu_widgets.network.envelope import FAMILIES, Channel, measure, measured, recipes
 
 ROOT = "vgg-digits"
 SOME = [
-    (Recipe(ROOT, 2), Channel()),
-    (Recipe(ROOT, None, 0.5, 3, mixed=True), Channel()),
-    (Recipe(ROOT, 3, 1.0, 16), Channel(1e-3, "zero", seeds=(0, 1))),
-    (Recipe(ROOT, 4, 0.2, 4), Channel(1e-2, protected=1, seeds=(0, 1))),
+    Job(Recipe(ROOT, 2), Channel()),
+    Job(Recipe(ROOT, None, 0.5, 3, mixed=True), Channel()),
+    Job(Recipe(ROOT, 3, 1.0, 16), Channel(1e-3, "zero", seeds=(0, 1))),
+    Job(Recipe(ROOT, 4, 0.2, 4), Channel(1e-2, seeds=(0, 1)), recalibrated=True),
+    Job(Recipe(ROOT, 4, 0.2, 4), Channel(1e-2, protected=1, seeds=(0, 1)), recalibrated=True),
+    Job(Recipe(ROOT, 4, 0.2, 4), Channel(1e-2, protected=1, seeds=(0, 1))),
 ]
 
 
 def test_a_rate_is_whole_before_the_next_begins():
     wanted = list(plan(ROOT, (0, 1)))
-    rates = [channel.bit_error_rate for _, channel in wanted]
+    rates = [job.channel.bit_error_rate for job in wanted]
     assert rates == sorted(rates)
-    clean = [recipe for recipe, channel in wanted if channel == Channel()]
+    assert len(wanted) == len(set(wanted))
+    clean = [job.recipe for job in wanted if job.channel == Channel() and not job.recalibrated]
     exits = ROOTS[ROOT].num_exits
     assert set(clean) >= {r for family in FAMILIES[:4] for r in recipes(ROOT, family, exits)}
-    assert len(clean) == len(set(clean))
-    sent = [(recipe, channel) for recipe, channel in wanted if channel.bit_error_rate]
-    assert len(sent) == len(set(sent))
-    assert all(channel.seeds == (0, 1) for _, channel in sent)
-    assert all(recipe.bits <= 8 for recipe, channel in sent if channel.protected)
+    sent = [job for job in wanted if job.channel.bit_error_rate]
+    assert all(job.channel.seeds == (0, 1) for job in sent)
+    assert all(job.recipe.bits <= 8 for job in sent if job.channel.protected)
+
+
+def test_whatever_is_sent_as_codes_is_measured_recalibrated_too():
+    wanted = list(plan(ROOT))
+    plain, again = ({job for job in wanted if job.recalibrated == kind} for kind in (False, True))
+    exits = ROOTS[ROOT].num_exits
+    assert {job.recipe for job in again} >= set(recipes(ROOT, FAMILIES[4], exits))
+    codes = {job._replace(recalibrated=True) for job in plain if job.channel.bit_error_rate}
+    assert {job for job in codes if job.recipe.bits <= 8} <= again
+    assert all(job.recipe.bits <= 8 for job in again)
+
+
+def test_what_has_no_batch_norms_is_not_recalibrated():
+    for name in ("vit-digits", f"{ROOT}-nested"):  # the latter was trained with the root's norms
+        assert not any(job.recalibrated for job in plan(name))
 
 
 def test_an_all_in_one_root_has_a_plan_of_its_own():
     name = f"{ROOT}-nested"
     exits = ROOTS[ROOT].num_exits
     wanted = list(plan(name))
-    assert {recipe.root for recipe, _ in wanted} == {name}
-    clean = [recipe for recipe, channel in wanted if channel == Channel()]
+    assert {job.recipe.root for job in wanted} == {name}
+    clean = [job.recipe for job in wanted if job.channel == Channel()]
     assert clean[:exits] == [Recipe(name, exit_) for exit_ in range(1, exits + 1)]
     assert set(clean) >= {Recipe(name, keep=keep) for keep in (0.2, 0.1)}
-    assert set(clean) >= set(recipes(ROOT, FAMILIES[4], exits))
+    assert set(clean) >= set(recipes(ROOT, FAMILIES[5], exits))
     assert len(clean) == len(set(clean))
-    assert not any(recipe.mixed for recipe, _ in wanted)
+    assert not any(job.recipe.mixed for job in wanted)
 
 
 @pytest.fixture
@@ -66,17 +90,20 @@ def rows_of(path):
 def test_its_rows_are_what_the_envelope_measures(command):
     path = command()
     root, images = load_root(ROOT), load_data("digits", limit=100)
+    training = load_data("digits", "train", limit=candidates.CALIBRATION)
     found = rows_of(path)
-    assert [(row.recipe, row.channel.seeds) for row in found] == [
-        (recipe, channel.seeds) for recipe, channel in SOME
+    assert [(row.recipe, row.channel.seeds, row.recalibrated) for row in found] == [
+        (job.recipe, job.channel.seeds, job.recalibrated) for job in SOME
     ]
-    for row, (recipe, channel) in zip(found, SOME, strict=True):
-        expected = measure(root, recipe, images, channel)
+    for row, job in zip(found, SOME, strict=True):
+        calibration = training if job.recalibrated else None
+        expected = measure(root, job.recipe, images, job.channel, calibration)
         assert row.candidate.right == expected.right
         assert row.candidate.seen == (50, 50)
         assert row.candidate.num_bits == pytest.approx(expected.num_bits, abs=0.5)
-        assert row.candidate.what == str(recipe)
-        assert (row.channel.guard, row.channel.protected) == (channel.guard, channel.protected)
+        assert row.candidate.what == expected.what
+        assert row.channel.guard == job.channel.guard
+        assert row.channel.protected == job.channel.protected
 
 
 @pytest.mark.parametrize("cut", [1, 30])
@@ -86,7 +113,7 @@ def test_it_goes_on_where_it_was_cut(command, cut, monkeypatch):
     assert path.read_text() == whole  # nothing was left to do
     path.write_text(whole[:-cut])
     calls = []
-    monkeypatch.setattr(candidates, "measure", lambda *all_: calls.append(all_) or measure(*all_))
+    monkeypatch.setattr(candidates, "measured", lambda *all_: calls.append(all_) or measured(*all_))
     assert command().read_text() == whole
     assert len(calls) == 1
 
@@ -110,8 +137,9 @@ def test_what_is_shipped_is_whole_for_its_first_rate():
         rows = load_candidates(root)
         names = sorted({row.recipe.root for row in rows})
         assert names == sorted(family_of(root))
-        wanted = {r for name in names for r, channel in plan(name) if channel == Channel()}
-        assert {row.recipe for row in rows if row.channel.bit_error_rate == 0} == wanted
+        wanted = {job[::2] for name in names for job in plan(name) if job.channel == Channel()}
+        clean = [row for row in rows if row.channel.bit_error_rate == 0]
+        assert {(row.recipe, row.recalibrated) for row in clean} == wanted
         assert len({row.candidate.seen for row in rows}) == 1
     assert len(COLUMNS) == len(candidates.written(rows[0]))
 
@@ -119,11 +147,11 @@ def test_what_is_shipped_is_whole_for_its_first_rate():
 def test_what_is_shipped_agrees_with_the_catalogue_wherever_both_were_measured():
     """Two commands, the same images: the same bits on the air, the same right answers."""
     for root in shipped(SUFFIX):
-        measured = {r.recipe: r for r in load_catalogue(root).rows if r.bit_error_rate == 0}
+        known = {r.recipe: r for r in load_catalogue(root).rows if r.bit_error_rate == 0}
         both = [
-            (row.candidate, measured[row.recipe])
+            (row.candidate, known[row.recipe])
             for row in load_candidates(root)
-            if row.channel == Channel() and row.recipe in measured
+            if row.channel == Channel() and row.recipe in known and not row.recalibrated
         ]
         assert all(candidate.num_bits == row.num_bits for candidate, row in both)
         alike = [(c, row) for c, row in both if row.images == sum(c.seen)]  # others saw fewer

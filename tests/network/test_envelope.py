@@ -69,9 +69,11 @@ def test_each_family_uses_its_level_only():
     assert {(r.exit, r.bits) for r in recipes("vgg-digits", FAMILIES[1], exits)} == {(None, 32)}
     assert {(r.exit, r.keep) for r in recipes("vgg-digits", FAMILIES[2], exits)} == {(None, 1.0)}
     assert all(whole in recipes("vgg-digits", family, exits) for family in FAMILIES[:3])
-    assert {r.root for r in recipes("vgg-digits", FAMILIES[4], exits)} == {"vgg-digits-nested"}
+    assert recipes("vgg-digits", FAMILIES[4], exits) == recipes("vgg-digits", FAMILIES[3], exits)
+    assert recipes("vit-digits", FAMILIES[4], exits) == []
+    assert {r.root for r in recipes("vgg-digits", FAMILIES[5], exits)} == {"vgg-digits-nested"}
     mixed = {f: [r for r in recipes("vgg-digits", f, exits) if r.mixed] for f in FAMILIES}
-    assert [bool(found) for found in mixed.values()] == [False, False, True, True, False]
+    assert [bool(found) for found in mixed.values()] == [False, False, True, True, True, False]
     assert {r.keep for r in mixed["together"]} == set(KEEPS)
     with pytest.raises(ValueError, match="family must be one of depth alone"):
         recipes("vgg-digits", "luck", exits)
@@ -132,3 +134,14 @@ def test_a_mixed_candidate_is_counted_and_measured_as_any(roots, few):
     assert mixed.what == f"{recipe} mixed"
     assert mixed.num_bits <= even.num_bits + 8 * 2 * len(derive(root, recipe).layers)
     assert sum(mixed.right) > sum(even.right)
+
+
+def test_a_recalibrated_candidate_says_so_and_costs_no_bit(roots, few, digits):
+    """At 2 bits most of what one shot loses is lost to norms that no longer fit."""
+    root, recipe = roots["vgg-digits"], Recipe("vgg-digits", 3, 1.0, 2)
+    training = load_data("digits", "train", limit=200)
+    plain = measure(root, recipe, digits, Channel())
+    again = measure(root, recipe, digits, Channel(), training)
+    assert (plain.what, again.what) == (str(recipe), f"{recipe} · recalibrated")
+    assert again.num_bits == plain.num_bits
+    assert sum(again.right) > sum(plain.right) + 0.1 * len(digits)

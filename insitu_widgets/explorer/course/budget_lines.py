@@ -47,7 +47,7 @@ def within(pool: Mapping[str, Sequence[Candidate]], budget: float) -> tuple[str,
             said.append(f"{name} nothing")
     bought = quantity(budget, "B")
     heading = ("", f"best within {bought}, chosen on each half", "accuracy on the other")
-    return f"Within {bought}: {', '.join(said)}.", html_table(heading, rows)
+    return f"Within {bought}: {'; '.join(said)}.", html_table(heading, rows)
 
 
 def chosen(found: Best) -> str:

@@ -38,7 +38,7 @@ from insitu_widgets.units import error_rate, percent, quantity
 BUDGETS = tuple(round(16_000 * 2 ** (step / 2)) for step in range(24))
 #: Shares of the float32 root's bits that the table looks at.
 SHARES = (0.06, 0.03, 0.015)
-_NESTED = "all-in-one, not re-trained"
+_AGAIN, _NESTED = "recalibrated, not re-trained", "all-in-one, not re-trained"
 
 
 def paper_scale_panel() -> Panel:
@@ -48,7 +48,8 @@ def paper_scale_panel() -> Panel:
         "The best sub-model for every budget, at the paper's scale",
         "Measured before, on test images of CIFAR-100 (how many: under the table): packed, sent "
         "and unpacked sub-models; chosen on one half of the images, measured on the other, both "
-        "ways. Nothing is re-trained. "
+        "ways. Nothing is re-trained; recalibrated ones had the means and variances of their norms "
+        "measured anew on training images, before packing. "
         f"Assumed: a protected bit takes {1 / CODE_RATE:g} bits.",
         {
             "root": choice("Root", roots, roots[0]),
@@ -89,13 +90,16 @@ def _measured(root: str) -> str:
 
 
 def clean(rows: Sequence[Row]) -> dict[str, list[Candidate]]:
-    """What can be had without errors: each level alone, all three together, and nested."""
+    """What can be had without errors, by the envelope's families."""
     named: dict[str, list[Candidate]] = {family: [] for family in envelope.FAMILIES}
     for row in rows:
         if row.channel.bit_error_rate == 0:
             recipe = row.recipe
             if recipe.root.endswith(NESTED_SUFFIX):
-                named["together, all-in-one"].append(row.candidate)
+                named[envelope.ALL_IN_ONE].append(row.candidate)
+                continue
+            if row.recalibrated:
+                named[envelope.RECALIBRATED].append(row.candidate)
                 continue
             whole = Recipe(recipe.root)
             if recipe in (Recipe(recipe.root, recipe.exit), whole):
@@ -104,14 +108,14 @@ def clean(rows: Sequence[Row]) -> dict[str, list[Candidate]]:
                 named["parameters alone"].append(row.candidate)
             if (recipe.exit, recipe.keep) == (None, 1.0):
                 named["bits alone"].append(row.candidate)
-            named["together"].append(row.candidate)
+            named[envelope.TOGETHER].append(row.candidate)
     return {name: found for name, found in named.items() if found}
 
 
 def received(rows: Sequence[Row], bit_error_rate: float) -> dict[str, list[Candidate]]:
     """What arrives over a channel with errors, by representation and protection.
 
-    All that is cut from all-in-one weights is of one kind, whatever protects it.
+    All that is recalibrated or cut from all-in-one weights is of one kind, whatever protects it.
     """
     named: dict[str, list[Candidate]] = {}
     for row in rows:
@@ -119,6 +123,8 @@ def received(rows: Sequence[Row], bit_error_rate: float) -> dict[str, list[Candi
         if channel.bit_error_rate == bit_error_rate:
             if row.recipe.root.endswith(NESTED_SUFFIX):
                 name = "all-in-one, any protection"
+            elif row.recalibrated:
+                name = "recalibrated, any protection"
             elif channel.guard != "none":
                 name = "half precision, guard"
             elif channel.protected:
@@ -182,7 +188,8 @@ def healed_panel() -> Panel:
     return Panel(
         "Re-training after pruning, at the paper's scale",
         "Measured before, on test images of CIFAR-100: accuracy of packed and unpacked sub-models, "
-        "pruned or rounded in one shot, and after a short re-training with their masks and codes.",
+        "pruned or rounded in one shot, and after a short re-training with their masks and codes; "
+        "recalibrated: with the means and variances of the norms measured anew, without labels.",
         {"root": choice("Root", roots, roots[0])},
         _healed,
     )
@@ -195,9 +202,12 @@ def _healed(root: str) -> Iterator[Picture]:
         "pruned or rounded in one shot": [(float(n), row.before) for n, row in enumerate(rows)],
         "re-trained": [(float(n), row.after) for n, row in enumerate(rows)],
     }
-    nested = _all_in_one(root, [row.recipe for row in rows])
-    if nested:
-        lines[_NESTED] = nested
+    cuts = [row.recipe for row in rows]
+    others = {
+        _AGAIN: _known(root, cuts, recalibrated=True),
+        _NESTED: _known(root, [replace(recipe, root=root + NESTED_SUFFIX) for recipe in cuts]),
+    }
+    lines |= {name: found for name, found in others.items() if found}
     spec = figures.accuracy_lines(
         lines, "Weights kept, bits for each", [(float(n), name) for n, name in enumerate(names)]
     )
@@ -209,9 +219,10 @@ def _healed(root: str) -> Iterator[Picture]:
         f"{name}: {percent(row.before.accuracy)} to {percent(row.after.accuracy)}"
         for name, row in zip(names, rows, strict=True)
     )
-    if nested:
-        told = (f"{names[int(place)]} {percent(e.accuracy)}" for place, e in nested)
-        said += f". {_NESTED}: {', '.join(told)}"
+    for name, found in others.items():
+        if found:
+            told = (f"{names[int(place)]} {percent(e.accuracy)}" for place, e in found)
+            said += f". {name}: {', '.join(told)}"
     words = (
         f"<p>{rows[0].steps} batches of {rows[0].batch} training images each, {least:.0f} to "
         f"{most:.0f} s where it was measured; {condition(root, healed.SUFFIX)}. That is what a "
@@ -221,17 +232,21 @@ def _healed(root: str) -> Iterator[Picture]:
     yield Picture({"healed": Chart("Before and after re-training", f"{said}.", spec)}, words)
 
 
-def _all_in_one(root: str, cuts: Sequence[Recipe]) -> list[tuple[float, Estimate]]:
-    """Accuracy of the all-in-one root's sub-models that are cut so, where it was measured."""
+def _known(
+    root: str, cuts: Sequence[Recipe], *, recalibrated: bool = False
+) -> list[tuple[float, Estimate]]:
+    """The place and the accuracy of those cuts that are among a root's candidates."""
     if root not in shipped(SUFFIX):
         return []
-    clean_rows = (row for row in load_candidates(root) if row.channel.bit_error_rate == 0)
-    known = {row.recipe: row.candidate for row in clean_rows}
-    found = [known.get(replace(cut, root=root + NESTED_SUFFIX)) for cut in cuts]
+    known = {
+        row.recipe: row.candidate
+        for row in load_candidates(root)
+        if row.channel.bit_error_rate == 0 and row.recalibrated == recalibrated
+    }
     return [
-        (float(place), Estimate(round(sum(candidate.right)), sum(candidate.seen)))
-        for place, candidate in enumerate(found)
-        if candidate is not None
+        (float(place), Estimate(round(sum(known[cut].right)), sum(known[cut].seen)))
+        for place, cut in enumerate(cuts)
+        if cut in known
     ]
 
 

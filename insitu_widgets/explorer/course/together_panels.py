@@ -15,7 +15,14 @@ from insitu_widgets.explorer.panels import Chart, Panel, Picture, choice, slider
 from insitu_widgets.levels.recipe import Recipe
 from insitu_widgets.levels.retrain import Hardening, TrainingStep
 from insitu_widgets.network import envelope
-from insitu_widgets.network.envelope import FAMILIES, Candidate, Channel
+from insitu_widgets.network.envelope import (
+    ALONE,
+    FAMILIES,
+    RECALIBRATED,
+    TOGETHER,
+    Candidate,
+    Channel,
+)
 from insitu_widgets.roots import Root
 from insitu_widgets.units import error_rate, percent, quantity
 
@@ -37,6 +44,12 @@ def _candidate(recipe: Recipe, channel: Channel, plan: Hardening | None = None) 
     if plan:
         (root,) = _trained(recipe.root, recipe.exit or root.num_exits, plan)
     return envelope.measure(root, recipe, live.images_of("test"), channel)
+
+
+@lru_cache(maxsize=8192)
+def _recalibrated(recipe: Recipe) -> Candidate:
+    root, images = live.root_of(recipe.root), live.images_of("test")
+    return envelope.measure(root, recipe, images, Channel(), live.calibration())
 
 
 @lru_cache(maxsize=16)
@@ -63,7 +76,8 @@ def envelope_panel() -> Panel:
         "The best sub-model for every budget",
         "Measured: packed and unpacked sub-models; chosen on one half of the 797 test digits, "
         "measured on the other, both ways. Sizes are whole packets. Bits may be mixed: a width for "
-        "each layer, from its sensitivity, measured before on training digits.",
+        "each layer, from its sensitivity, measured before on training digits. Recalibrated: the "
+        "norms' means and variances are measured anew on 200 training digits, before packing.",
         {
             "root": choice("Root", live.DIGITS_ROOTS, "vgg-digits"),
             "budget": slider("Budget", BUDGETS[2:], 8000, lambda size: quantity(size, "B")),
@@ -80,12 +94,13 @@ def _envelope(root: str, budget: int) -> Iterator[Picture]:
     done = 0
     for family, recipes in wanted.items():
         for recipe in recipes:
-            pool[family].append(_candidate(recipe, Channel()))
+            again = family == RECALIBRATED
+            pool[family].append(_recalibrated(recipe) if again else _candidate(recipe, Channel()))
             done += 1
             if done % _SHOWN == 0:
                 yield _drawn(pool, budget, done / work)
-        if family == "together":
-            for alone in FAMILIES[:3]:
+        if family == TOGETHER:
+            for alone in ALONE:
                 pool[family] += pool[alone]
     yield _drawn(pool, budget, 1.0)
 

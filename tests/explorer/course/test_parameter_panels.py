@@ -51,7 +51,13 @@ def test_retraining():
     assert len(panel.charts.charts["loss"]["spec"]["data"][0]["x"]) == 40
     move(panel, charts, steps=5, bits=4, keep=0.2, seed=3)
     assert "keep 20 % · 4 bit" in panel.words.value
+    names = [trace["name"] for trace in panel.charts.charts["after"]["spec"]["data"]]
+    assert names[:2] == ["pruned in one shot", "recalibrated"]
+    assert names[2:] == ["re-trained", "all-in-one, not re-trained"]
+    assert "ms of recalibration" in panel.words.value
+    move(panel, charts, root="vit-digits")  # layer norms: nothing to recalibrate
     assert len(panel.charts.charts["after"]["spec"]["data"]) == 3
+    assert "recalibration" not in panel.words.value
 
 
 def test_retraining_tells_how_far_it_is():
@@ -66,6 +72,12 @@ def test_nested():
     check(panel, {"keep", "size"})
     move(panel, {"keep", "size"}, exit=4, bits=2)
     assert "10 % kept" in panel.words.value
+    shot, _, again = panel.charts.charts["size"]["spec"]["data"]
+    assert again["name"] == "one shot, recalibrated"
+    assert again["x"] == shot["x"]  # not a bit more
+    assert max(again["y"]) > max(shot["y"]) + 5  # at 2 bits
+    move(panel, {"keep", "size"}, root="vit-digits")
+    assert len(panel.charts.charts["keep"]["spec"]["data"]) == 2
 
 
 def test_increments_arrive_and_what_does_not_fit_is_refused():
@@ -95,7 +107,8 @@ def test_on_demand():
 def test_the_envelope():
     panel = together_panels.envelope_panel()
     check(panel, {"envelope"})
-    assert len(panel.charts.charts["envelope"]["spec"]["data"]) == len(envelope.FAMILIES)
+    lines = [line["name"] for line in panel.charts.charts["envelope"]["spec"]["data"]]
+    assert lines == list(envelope.FAMILIES)
     assert "nothing fits below" in panel.words.value
     move(panel, {"envelope"}, budget=together_panels.BUDGETS[-1])
     assert "nothing fits" not in panel.words.value

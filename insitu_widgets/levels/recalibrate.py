@@ -1,0 +1,70 @@
+"""Recalibration: a sub-model's batch norms, measured anew on its own features.
+
+A batch norm divides by the standard deviation that each channel's features had in the whole root.
+Fewer weights and fewer bits change these features, and each layer passes on what the one before it
+has got wrong. A pass over some images, without labels and without a gradient, measures mean and
+variance anew (J. Yu and T. Huang, "Universally Slimmable Networks", ICCV 2019, do so for every
+width of theirs). No weight changes. Norms are part of every packet, so that it costs no bit; it
+costs whoever cuts the sub-model that pass.
+"""
+
+from __future__ import annotations
+
+import copy
+from math import ceil
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from insitu_widgets.data import ImageSet
+from insitu_widgets.errors import of_type
+from insitu_widgets.levels.derive import SubModel
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+#: Images a pass, at most: what is kept is the mean over all passes.
+BATCH = 250
+
+
+def recalibrated(submodel: SubModel, images: ImageSet) -> SubModel:
+    """The same weights, codes and masks, with the norms of its own features.
+
+    Parameters
+    ----------
+    submodel
+        As :func:`~insitu_widgets.levels.derive.derive` cuts it; it stays as it is.
+    images
+        Images such as it will see, two at least; their labels are not used. Of photographs 500 do.
+
+    Raises
+    ------
+    ValueError
+        If it has no batch norms, or for fewer than two images.
+    TypeError
+        For something else than a sub-model and an image set.
+    """
+    of_type("submodel", submodel, SubModel, "Cut one: derive(root, recipe).")
+    of_type("images", images, ImageSet, "Load some: load_data(name, 'train').")
+    if len(images) < 2:
+        msg = f"images must be at least 2; got {len(images)}. Give some hundreds."
+        raise ValueError(msg)
+    network = copy.deepcopy(submodel.module)
+    norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+    if not norms:
+        msg = (
+            f"submodel must have batch norms to recalibrate; got {submodel.recipe}, which has "
+            f"none: layer norms keep no statistics. Use it as it is."
+        )
+        raise ValueError(msg)
+    for norm in norms:
+        norm.momentum = None  # the mean over all batches
+        norm.num_batches_tracked = torch.tensor(0)
+        norm.reset_running_stats()
+        norm.train()
+    with torch.no_grad():
+        for batch in images.images.tensor_split(ceil(len(images) / BATCH)):
+            network(batch.contiguous(memory_format=torch.channels_last))
+    measured: dict[str, Tensor] = dict(network.named_buffers())
+    return submodel.with_rest({n: measured.get(n, t) for n, t in submodel.rest.items()})
