@@ -2,8 +2,8 @@
 
     python -m insitu_widgets.network.candidates resnet18-cifar100
 
-A digits root's envelope is measured while one looks on; one of CIFAR-100's size takes half an
-hour. The command measures every recipe of :mod:`insitu_widgets.network.envelope` without errors,
+A digits root's envelope is measured while one looks on; one of CIFAR-100's size takes an hour and
+a half. The command measures every recipe of :mod:`insitu_widgets.network.envelope` without errors,
 and codes at two bit-error rates, bare and with their first bits protected; and again with norms
 that are recalibrated on training images, where the root has batch norms. Stopped, it goes on where
 it stopped. An all-in-one root has a table of its own. Reading them needs no images.
@@ -40,7 +40,7 @@ from insitu_widgets.network.table_file import TableFile
 from insitu_widgets.roots import load_root
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 FOLDER = Path(__file__).parents[1] / "catalogue"
 SUFFIX = "-candidates.csv"
@@ -60,10 +60,11 @@ PROTECTED, CODE_RATE = (0, 1, 2), 0.5
 MORE_KEEPS, MORE_BITS, SENT_AVERAGES = (0.3,), (6,), (3, 4)
 #: Training images that norms are recalibrated on.
 CALIBRATION = 1000
-COLUMNS = (
-    *("root", "exit", "keep", "bits", "mixed", "norms", "bit_error_rate", "guard", "protected"),
-    *("code_rate", "seeds", "num_bits", "right_even", "right_odd", "seen_even", "seen_odd"),
+JOB_COLUMNS = (
+    *("root", "exit", "keep", "bits", "mixed", "norms"),
+    *("bit_error_rate", "guard", "protected", "code_rate", "seeds"),
 )
+COLUMNS = (*JOB_COLUMNS, "num_bits", "right_even", "right_odd", "seen_even", "seen_odd")
 _RECALIBRATED = "recalibrated"
 
 
@@ -155,36 +156,48 @@ def load_candidates(root: str) -> tuple[Row, ...]:
 def read(lines: Iterable[str]) -> Iterator[Row]:
     """Rows of a table: lines of notes that begin with #, a heading, then one candidate a line."""
     for values in csv.DictReader(line for line in lines if not line.startswith("#")):
-        recipe = Recipe(
-            values["root"],
-            int(values["exit"]) if values["exit"] else None,
-            float(values["keep"]),
-            int(values["bits"]),
-            mixed=values["mixed"] == "mixed",
-        )
-        channel = Channel(
-            float(values["bit_error_rate"]),
-            values["guard"],
-            int(values["protected"]),
-            float(values["code_rate"]),
-            tuple(range(int(values["seeds"]))),
-        )
+        job = job_of(values)
+        what = f"{job.recipe} · {_RECALIBRATED}" if job.recalibrated else str(job.recipe)
         right = float(values["right_even"]), float(values["right_odd"])
         seen = int(values["seen_even"]), int(values["seen_odd"])
-        again = values["norms"] == _RECALIBRATED
-        what = f"{recipe} · {_RECALIBRATED}" if again else str(recipe)
-        yield Row(recipe, channel, Candidate(what, float(values["num_bits"]), right, seen), again)
+        candidate = Candidate(what, float(values["num_bits"]), right, seen)
+        yield Row(job.recipe, job.channel, candidate, job.recalibrated)
+
+
+def job_of(values: Mapping[str, str]) -> Job:
+    """What a line of a table with the columns :data:`JOB_COLUMNS` was measured of."""
+    recipe = Recipe(
+        values["root"],
+        int(values["exit"]) if values["exit"] else None,
+        float(values["keep"]),
+        int(values["bits"]),
+        mixed=values["mixed"] == "mixed",
+    )
+    channel = Channel(
+        float(values["bit_error_rate"]),
+        values["guard"],
+        int(values["protected"]),
+        float(values["code_rate"]),
+        tuple(range(int(values["seeds"]))),
+    )
+    return Job(recipe, channel, values["norms"] == _RECALIBRATED)
 
 
 def written(row: Row) -> list[object]:
     """A row's values, in the order of :data:`COLUMNS`."""
-    recipe, channel, found = row.recipe, row.channel, row.candidate
-    mixed = "mixed" if recipe.mixed else ""
-    sent = (channel.bit_error_rate, channel.guard, channel.protected, channel.code_rate)
+    found = row.candidate
     right = [f"{value:g}" for value in found.right]
-    norms = _RECALIBRATED if row.recalibrated else ""
-    cut = (recipe.root, recipe.exit or "", recipe.keep, recipe.bits, mixed, norms)
-    return [*cut, *sent, len(channel.seeds), f"{found.num_bits:.0f}", *right, *found.seen]
+    return [*job_written(row), f"{found.num_bits:.0f}", *right, *found.seen]
+
+
+def job_written(job: Job | Row) -> list[object]:
+    """What was measured, in the order of :data:`JOB_COLUMNS`."""
+    recipe, channel = job.recipe, job.channel
+    mixed = "mixed" if recipe.mixed else ""
+    norms = _RECALIBRATED if job.recalibrated else ""
+    sent = (channel.bit_error_rate, channel.guard, channel.protected, channel.code_rate)
+    levels = (recipe.root, recipe.exit or "", recipe.keep, recipe.bits, mixed, norms)
+    return [*levels, *sent, len(channel.seeds)]
 
 
 def _key(job: Job | Row) -> Job:

@@ -202,17 +202,28 @@ def cut(root: Root, recipe: Recipe, calibration: ImageSet | None = None) -> Cut:
 
 def measured(root: Root, found: Cut, images: ImageSet, channel: Channel) -> Candidate:
     """What arrives of a cut candidate, as :func:`measure` measures it."""
-    packet, num_bits = pack(found.submodel), 0.0
-    rights = []
-    for seed in channel.seeds:
-        if channel.protected:
-            arrived, num_bits = _protected(found.submodel, len(packet.header), channel, seed)
-        else:
-            sent = transmit(packet, Link(1.0, bit_error_rate=channel.bit_error_rate), seed)
-            arrived, num_bits = unpack(sent, channel.guard, root)[0], packet.num_bits
+    rights, num_bits = [], 0.0
+    for arrived, num_bits in arrivals(root, found.submodel, channel):  # noqa: B007
         rights.append(halves(arrived.module, images))
     means = [sum(values) / len(rights) for values in zip(*rights, strict=True)]
     return Candidate(found.what, num_bits, (means[0], means[1]), _sizes(images))
+
+
+def arrivals(root: Root, submodel: SubModel, channel: Channel) -> Iterator[tuple[SubModel, float]]:
+    """What comes out of the packet for each seed of a channel, and its bits on the air.
+
+    Raises
+    ------
+    ValueError
+        If more bits are to be protected than a code has, or bits of floats.
+    """
+    packet = pack(submodel)
+    for seed in channel.seeds:
+        if channel.protected:
+            yield _protected(submodel, len(packet.header), channel, seed)
+        else:
+            sent = transmit(packet, Link(1.0, bit_error_rate=channel.bit_error_rate), seed)
+            yield unpack(sent, channel.guard, root)[0], packet.num_bits
 
 
 def hardened(

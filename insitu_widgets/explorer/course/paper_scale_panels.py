@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from itertools import product
 from math import log10
 
-from insitu_widgets.cards import NESTED_SUFFIX, ROOTS, family_of
+from insitu_widgets.cards import NESTED_SUFFIX, family_of
 from insitu_widgets.estimate import Estimate
 from insitu_widgets.explorer.course import bits_figures as figures
 from insitu_widgets.explorer.course.budget_lines import (
-    chosen,
     line,
     over_bytes,
     share,
@@ -21,11 +19,12 @@ from insitu_widgets.explorer.course.budget_lines import (
 from insitu_widgets.explorer.panels import Chart, Panel, Picture, choice, slider
 from insitu_widgets.explorer.words import html_table
 from insitu_widgets.levels.recipe import Recipe
-from insitu_widgets.network import envelope, healed
+from insitu_widgets.network import envelope, healed, judged
 from insitu_widgets.network.candidates import (
     BIT_ERROR_RATES,
     CODE_RATE,
     SUFFIX,
+    Job,
     Row,
     load_candidates,
     plan,
@@ -36,8 +35,6 @@ from insitu_widgets.units import error_rate, percent, quantity
 
 #: Budgets, bytes.
 BUDGETS = tuple(round(16_000 * 2 ** (step / 2)) for step in range(24))
-#: Shares of the float32 root's bits that the table looks at.
-SHARES = (0.06, 0.03, 0.015)
 _AGAIN, _NESTED = "recalibrated, not re-trained", "all-in-one, not re-trained"
 
 
@@ -79,7 +76,7 @@ def _steps(root: str, ber: float, budget: float) -> Iterator[Picture]:
         f"<p>{condition(root, SUFFIX)}; half for each choice; intervals are theirs (95 %). "
         f"{_measured(root)}</p>"
     )
-    yield Picture({"envelope": chart}, table + _small_shares(root) + told)
+    yield Picture({"envelope": chart}, table + told + _small_shares(root))
 
 
 def _measured(root: str) -> str:
@@ -135,18 +132,6 @@ def received(rows: Sequence[Row], bit_error_rate: float) -> dict[str, list[Candi
     return named
 
 
-def small_share(rows: Sequence[Row], bit_error_rate: float, num_bits: float) -> envelope.Best:
-    """The best of all representations within so many bits, protection counted.
-
-    Raises
-    ------
-    ValueError
-        If nothing is so small.
-    """
-    pool = [_told(row) for row in rows if row.channel.bit_error_rate == bit_error_rate]
-    return envelope.best(pool, num_bits)
-
-
 def _told(row: Row) -> Candidate:
     """A candidate whose words tell also of which weights it is, and what protects it."""
     what, channel = row.candidate.what, row.channel
@@ -161,25 +146,39 @@ def _told(row: Row) -> Candidate:
 
 @lru_cache(maxsize=4)
 def _small_shares(root: str) -> str:
-    rows = load_candidates(root)
-    whole = next(
-        row.candidate
+    """What is left within small shares of the bits, where it was judged."""
+    if root not in shipped(judged.SUFFIX):
+        return ""
+    rows = judged.load_judged(root)
+    whole = Estimate(rows[0].right, rows[0].seen)
+    lines = [
+        (
+            percent(row.share),
+            _rate(row.job.channel.bit_error_rate),
+            _chosen(row.job),
+            share(row.estimate),
+            "{:.1f} ({:.1f} to {:.1f})".format(*(100 * loss for loss in row.loss)),
+        )
         for row in rows
-        if row.recipe == Recipe(root) and row.channel.bit_error_rate == 0
-    )
-    reference = sum(whole.right) / sum(whole.seen)
-    lines = []
-    for part, rate in product(SHARES, BIT_ERROR_RATES):
-        found = small_share(rows, rate, part * whole.num_bits)
-        lost = 100 * (reference - found.estimate.accuracy)
-        said = chosen(found), share(found.estimate), f"{lost:.1f}"
-        lines.append((percent(part), _rate(rate), *said))
-    heading = ("of its bits", "bit-error rate", "chosen on each half", "accuracy on the other",
-               "points lost")  # fmt: skip
+    ]
+    heading = ("of its bits", "bit-error rate", "best candidate", "accuracy", "points lost")
     return (
-        f"<p>Small shares of the float32 root ({quantity(whole.num_bits / 8, 'B')}, "
-        f"{percent(reference)} on these images; {percent(ROOTS[root].accuracy[-1])} on all):</p>"
+        f"<p>Small shares of the float32 root's bits: the best candidate, judged on "
+        f"{condition(root, judged.SUFFIX).removeprefix('images: ')}; "
+        f"{judged.SEEDS} draws of the errors. The root gives {share(whole)} on these.</p>"
     ) + html_table(heading, lines)
+
+
+def _chosen(job: Job) -> str:
+    """A choice in words, without the root's name."""
+    words = [job.recipe.cut]
+    if job.recalibrated:
+        words.append("recalibrated")
+    if job.channel.guard != "none":
+        words.append("guard")
+    if job.channel.protected:
+        words.append(f"first {job.channel.protected} protected")
+    return " · ".join(words)
 
 
 def healed_panel() -> Panel:

@@ -110,7 +110,7 @@ def _retraining(root: str, *, keep: float, bits: int, steps: int, seed: int) -> 
     if ROOTS[root].has_batch_norms:
         rows["recalibrated"], seconds = pruned.recalibrated(recipe)
         lifted = (
-            f"{1e3 * seconds:.0f} ms of recalibration lift it to "
+            f"{1e3 * seconds:.0f} ms of recalibration alone give "
             f"{percent(rows['recalibrated'].accuracy)}, in as many bytes. "
         )
     yield Picture({"after": _bars(rows)}, progress=0.02)

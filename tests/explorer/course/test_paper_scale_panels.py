@@ -5,17 +5,17 @@ from dataclasses import replace
 import plotly.graph_objects as go
 import pytest
 
+from insitu_widgets.explorer.course import paper_scale_panels
 from insitu_widgets.explorer.course.paper_scale_panels import (
-    SHARES,
     clean,
     healed_panel,
     paper_scale_panel,
     received,
-    small_share,
 )
-from insitu_widgets.network.candidates import BIT_ERROR_RATES, load_candidates, plan
+from insitu_widgets.network.candidates import load_candidates, plan
 from insitu_widgets.network.envelope import FAMILIES, Channel, best
 from insitu_widgets.network.healed import load_healed
+from insitu_widgets.network.judged import load_judged
 
 ROOT = "resnet18-cifar100"
 NESTED = f"{ROOT}-nested"
@@ -66,17 +66,24 @@ def test_with_errors_it_draws_each_protection(panel):
     assert "recalibrated, any protection" in names
 
 
-def test_the_table_of_small_shares_counts_every_bit(panel):
-    rows = load_candidates(ROOT)
-    whole = max(r.candidate.num_bits for r in rows if r.recipe.root == ROOT)
-    for part in SHARES:
-        for rate in BIT_ERROR_RATES:
-            found = small_share(rows, rate, part * whole)
-            assert all(c.num_bits <= part * whole for c in found.chosen)
-            assert all(("all-in-one" in c.what) == ("-nested" in c.what) for c in found.chosen)
-            assert f"{100 * found.estimate.accuracy:.1f} %" in panel.words.value
-    bought = len(clean(rows))
-    assert panel.words.value.count("<tr>") == 1 + bought + 1 + len(SHARES) * len(BIT_ERROR_RATES)
+def test_the_table_of_small_shares_is_what_was_judged(panel):
+    rows = load_judged(ROOT)
+    for row in rows:
+        assert f"{100 * row.estimate.accuracy:.1f} % (" in panel.words.value
+        assert f"<td>{100 * row.loss[0]:.1f} (" in panel.words.value
+        told = "all-in-one" if row.job.recipe.root == NESTED else "recalibrated"
+        assert told in panel.words.value
+    bought = len(clean(load_candidates(ROOT)))
+    assert panel.words.value.count("<tr>") == 1 + bought + 1 + len(rows)
+
+
+def test_without_a_table_of_small_shares_there_is_the_rest(monkeypatch):
+    monkeypatch.setattr(paper_scale_panels.judged, "SUFFIX", "-unmeasured.csv")
+    paper_scale_panels._small_shares.cache_clear()
+    panel = paper_scale_panel()
+    assert panel.charts.errors == {}
+    assert "points lost" not in panel.words.value
+    paper_scale_panels._small_shares.cache_clear()
 
 
 def test_re_training_is_drawn_as_it_was_measured():
