@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 #: Seconds between two estimates that are shown (a page redraws at most ten times a second).
 PAUSE_S = 0.1
-#: Images in the strip.
-STRIP = 20
+#: Images in the strip, which make one row on a wide screen; fewer where classes are words.
+STRIP, STRIP_WORDS = 20, 12
 #: Values in the images of one step: some 0.1 s of the largest root, a hundred digits.
 STEP_VALUES = 61_440
 #: Images for each point of a curve that the catalogue lacks.
@@ -214,8 +214,9 @@ class Laboratory:
 
         if root not in self._strips:
             images = self._data(root)
-            each = balanced(images.labels, min(len(images), max(STRIP, len(images.classes))))
-            strip = images.take(each[:: max(1, len(each) // STRIP)][:STRIP])
+            count = STRIP if all(len(name) <= 2 for name in images.classes) else STRIP_WORDS
+            each = balanced(images.labels, min(len(images), max(count, len(images.classes))))
+            strip = images.take(each[:: max(1, len(each) // count)][:count])
             self._strips[root] = (strip, tuple(picture(image) for image in strip.images))
         return self._strips[root]
 
