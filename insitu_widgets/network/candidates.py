@@ -55,9 +55,10 @@ DEEPEST = 6
 SENT_KEEPS, SENT_BITS = (1.0, 0.3), (2, 3, 4, 8)
 #: First bits of a code on the reliable channel, which takes 1 ÷ this rate bits for each.
 PROTECTED, CODE_RATE = (0, 1, 2), 0.5
-#: Shares that are worth keeping once the norms are recalibrated, and widths of codes that are sent
-#: then; average widths of those that are sent without protection.
-MORE_KEEPS, MORE_BITS, SENT_AVERAGES = (0.3,), (6,), (3, 4)
+#: A share that is worth keeping once the norms are recalibrated, and a width that is sent then.
+MORE_KEEPS, MORE_BITS = (0.3,), (6,)
+#: Mixed codes that are sent recalibrated, bare and with one bit protected: a layer may have one.
+MIXED_KEEPS, MIXED_AVERAGES = (1.0, 0.5, 0.3), (3, 4)
 #: Training images that norms are recalibrated on.
 CALIBRATION = 1000
 JOB_COLUMNS = (
@@ -137,8 +138,9 @@ def _sent_recalibrated(
     for levels in product(exits, SENT_KEEPS, SENT_BITS + MORE_BITS):
         for channel in (bare, *safe):
             yield Job(Recipe(root, *levels), channel, recalibrated=True)
-    for exit_, bits in product(exits, SENT_AVERAGES):
-        yield Job(Recipe(root, exit_, 1.0, bits, mixed=True), bare, recalibrated=True)
+    for levels in product(exits, MIXED_KEEPS, MIXED_AVERAGES):
+        for channel in (bare, *safe[:1]):
+            yield Job(Recipe(root, *levels, mixed=True), channel, recalibrated=True)
 
 
 @lru_cache(maxsize=4)
