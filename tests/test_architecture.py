@@ -156,6 +156,7 @@ def test_there_is_no_circle():
                 "train",
                 "network.candidates",
                 "network.healed",
+                "network.judged",
                 "network.study",
                 "network.sweep",
                 "levels.all_in_one",

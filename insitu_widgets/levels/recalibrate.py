@@ -4,8 +4,12 @@ A batch norm divides by the standard deviation that each channel's features had 
 Fewer weights and fewer bits change these features, and each layer passes on what the one before it
 has got wrong. A pass over some images, without labels and without a gradient, measures mean and
 variance anew (J. Yu and T. Huang, "Universally Slimmable Networks", ICCV 2019, do so for every
-width of theirs). No weight changes. Norms are part of every packet, so that it costs no bit; it
-costs whoever cuts the sub-model that pass.
+width of theirs). No weight changes. Norms are part of every whole packet, so that it costs no bit
+there; an increment between recalibrated sub-models has all of them to send. It costs whoever cuts
+the sub-model that pass.
+
+The tables leave all-in-one roots as they are: these were trained with fixed norms, and afterwards
+some of their sub-models are better, others, and the whole, worse.
 """
 
 from __future__ import annotations
@@ -36,7 +40,9 @@ def recalibrated(submodel: SubModel, images: ImageSet) -> SubModel:
     submodel
         As :func:`~insitu_widgets.levels.derive.derive` cuts it; it stays as it is.
     images
-        Images such as it will see, two at least; their labels are not used. Of photographs 500 do.
+        Images such as it will see, two at least; their labels are not used. For ResNet-18 with a
+        tenth of its weights 100, 250, 500 and 1,000 photographs gave 71.5, 73.1, 73.7 and 73.6 %
+        on 2,000 test images (66.0 % before).
 
     Raises
     ------
@@ -51,7 +57,7 @@ def recalibrated(submodel: SubModel, images: ImageSet) -> SubModel:
         msg = f"images must be at least 2; got {len(images)}. Give some hundreds."
         raise ValueError(msg)
     network = copy.deepcopy(submodel.module)
-    norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+    norms = [m for m in network.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
     if not norms:
         msg = (
             f"submodel must have batch norms to recalibrate; got {submodel.recipe}, which has "
@@ -60,7 +66,7 @@ def recalibrated(submodel: SubModel, images: ImageSet) -> SubModel:
         raise ValueError(msg)
     for norm in norms:
         norm.momentum = None  # the mean over all batches
-        norm.num_batches_tracked = torch.tensor(0)
+        norm.num_batches_tracked = torch.tensor(0)  # counts for the mean; roots have thrown theirs
         norm.reset_running_stats()
         norm.train()
     with torch.no_grad():

@@ -3,10 +3,11 @@
     python -m insitu_widgets.network.candidates resnet18-cifar100
 
 A digits root's envelope is measured while one looks on; one of CIFAR-100's size takes an hour and
-a half. The command measures every recipe of :mod:`insitu_widgets.network.envelope` without errors,
-and codes at two bit-error rates, bare and with their first bits protected; and again with norms
-that are recalibrated on training images, where the root has batch norms. Stopped, it goes on where
-it stopped. An all-in-one root has a table of its own. Reading them needs no images.
+a half. The command measures every recipe of :mod:`insitu_widgets.network.envelope` without errors;
+and at two bit-error rates half precision with a guard, and codes, bare and with their first bits
+protected. Where the root has batch norms, codes are measured with recalibrated norms, too, and some
+finer cuts with these alone. Stopped, it goes on where it stopped. An all-in-one root has a table of
+its own. Reading them needs no images.
 """
 
 from __future__ import annotations
@@ -115,8 +116,8 @@ def _clean(root: str, count: int, exits: Sequence[int], *, norms: bool) -> Itera
     if norms:
         more = [Recipe(root, *levels) for levels in product(exits, MORE_KEEPS, AVERAGES)]
         floats = [r for r in recipes(root, FAMILIES[1], count) if r.keep < 1.0]
-        finer = [*more, *(replace(recipe, mixed=True) for recipe in more), *floats]
-        for recipe in dict.fromkeys((*recipes(root, RECALIBRATED, count), *fine, *finer)):
+        more = [*more, *(replace(recipe, mixed=True) for recipe in more), *floats]
+        for recipe in dict.fromkeys((*recipes(root, RECALIBRATED, count), *fine, *more)):
             yield Job(recipe, Channel(), recalibrated=True)
 
 
@@ -180,7 +181,7 @@ def job_of(values: Mapping[str, str]) -> Job:
         values["guard"],
         int(values["protected"]),
         float(values["code_rate"]),
-        tuple(range(int(values["seeds"]))),
+        tuple(map(int, values["seeds"].split())),
     )
     return Job(recipe, channel, values["norms"] == _RECALIBRATED)
 
@@ -199,7 +200,7 @@ def job_written(job: Job | Row) -> list[object]:
     norms = _RECALIBRATED if job.recalibrated else ""
     sent = (channel.bit_error_rate, channel.guard, channel.protected, channel.code_rate)
     levels = (recipe.root, recipe.exit or "", recipe.keep, recipe.bits, mixed, norms)
-    return [*levels, *sent, len(channel.seeds)]
+    return [*levels, *sent, " ".join(map(str, channel.seeds))]
 
 
 def _key(job: Job | Row) -> Job:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 #: Dask starts its workers with this variable, so that they give memory back early. glibc then never
 #: raises the size from which it asks the system for each block apart: a network's features are
-#: mapped, zeroed and let go at every layer, which makes ResNet-18 half as slow again.
+#: mapped, zeroed and let go at every layer, so that ResNet-18 takes 1.4 times as long.
 _TRIM = "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_"
 
 
@@ -23,8 +23,8 @@ _TRIM = "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_"
 def local_client(workers: int) -> Generator[Client]:
     """A client of worker processes on this machine, one thread each, which end with it.
 
-    Networks run in them as fast as in line; in those of a plain ``LocalCluster`` they do not,
-    unless ``MALLOC_TRIM_THRESHOLD_`` is taken out of its workers' environment as here.
+    Networks run in them nearly as fast as in line; in those of a plain ``LocalCluster`` they do
+    not, unless ``MALLOC_TRIM_THRESHOLD_`` is taken out of its workers' environment as here.
     """
     import dask  # noqa: PLC0415  (an extra: only here)
     from distributed import Client, LocalCluster  # noqa: PLC0415
@@ -48,7 +48,7 @@ def check_client(client: Client | None) -> None:
     if client is not None:
         from distributed import Client as Kind  # noqa: PLC0415  (half a second: only where it is used)
 
-        of_type("client", client, Kind, "Start one: distributed.Client(); None works in line.")
+        of_type("client", client, Kind, "Start one: local_client(2); None works in line.")
 
 
 def as_done(

@@ -141,8 +141,8 @@ def best(candidates: Sequence[Candidate], budget_bits: float) -> Best:
 def recipes(root: str, family: str, exits: int) -> list[Recipe]:
     """The recipes of a family, mixed precision among them where bits and more are free.
 
-    The all-in-one weights were trained with one width for all layers, and are cut so. A root
-    without batch norms has nothing to recalibrate: that family is empty.
+    The all-in-one weights were trained with one width for all layers, and are cut so. A shipped
+    root without batch norms has nothing to recalibrate: that family is empty.
     """
     one_of("family", family, FAMILIES)
     card = card_of(root)
@@ -157,9 +157,9 @@ def recipes(root: str, family: str, exits: int) -> list[Recipe]:
         mixed = [Recipe(root, bits=bits, mixed=True) for bits in AVERAGES]
         return [*(Recipe(root, bits=bits) for bits in (*WIDTHS, 16, 32)), *mixed]
     if family == ALL_IN_ONE:
-        return [Recipe(root + NESTED_SUFFIX, *cut) for cut in product(every, KEEPS, WIDTHS)]
-    mixed = [Recipe(root, *cut, mixed=True) for cut in product(every, KEEPS, AVERAGES)]
-    return [*(Recipe(root, *cut) for cut in product(every, KEEPS, WIDTHS)), *mixed]
+        return [Recipe(root + NESTED_SUFFIX, *levels) for levels in product(every, KEEPS, WIDTHS)]
+    mixed = [Recipe(root, *levels, mixed=True) for levels in product(every, KEEPS, AVERAGES)]
+    return [*(Recipe(root, *levels) for levels in product(every, KEEPS, WIDTHS)), *mixed]
 
 
 def measure(
@@ -193,7 +193,7 @@ def measure(
 
 
 def cut(root: Root, recipe: Recipe, calibration: ImageSet | None = None) -> Cut:
-    """Cut a candidate, and recalibrate its norms where there are images for it: see above."""
+    """Cut a candidate as :func:`measure` does, and recalibrate it where there are images for it."""
     submodel = derive(root, recipe)
     if calibration is None:
         return Cut(submodel, str(recipe))

@@ -2,10 +2,13 @@
 
     python -m insitu_widgets.network.judged resnet18-cifar100 --bfloat16
 
-For each share of the float32 root's bits, and each bit-error rate, the best of the measured
-candidates (:mod:`insitu_widgets.network.candidates`) is chosen on the test images that they were
-measured on. The command then measures it, and the root, on all the other test images, image by
-image, so that the loss has an interval of its own. Reading the table needs no images.
+For each share of the float32 root's bits, and each bit-error rate, the measured candidates
+(:mod:`insitu_widgets.network.candidates`) with the most right answers are the finalists: of
+hundreds, the first is as likely lucky as good. They are measured on further test images, and the
+one with the most right answers on all images so far is chosen. It and the root are then measured on
+the test images that are left, image by image, so that the loss has an interval of its own. Each
+time the channel is drawn anew: no image and no draw of the errors judges a choice that it took part
+in. Stopped, the command goes on where it stopped. Reading the table needs no images.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from functools import lru_cache
 from itertools import product
 from math import sqrt
 from pathlib import Path
+from statistics import mean, variance
 from typing import TYPE_CHECKING
 
 import torch
@@ -24,7 +28,7 @@ from tqdm import tqdm
 
 from insitu_widgets.cards import ROOTS, card_of
 from insitu_widgets.data import balanced, load_data
-from insitu_widgets.estimate import Estimate
+from insitu_widgets.estimate import Z_95
 from insitu_widgets.evaluate import right_answers
 from insitu_widgets.levels.recipe import Recipe
 from insitu_widgets.network.candidates import (
@@ -38,7 +42,7 @@ from insitu_widgets.network.candidates import (
     load_candidates,
 )
 from insitu_widgets.network.catalogue import shipped_lines
-from insitu_widgets.network.envelope import Channel, arrivals, cut
+from insitu_widgets.network.envelope import Channel, arrivals, cut, measured
 from insitu_widgets.network.table_file import TableFile
 from insitu_widgets.roots import load_root
 
@@ -53,9 +57,25 @@ FOLDER = Path(__file__).parents[1] / "catalogue"
 SUFFIX = "-judged.csv"
 #: Shares of the float32 root's bits.
 SHARES = (0.06, 0.03, 0.015)
-#: Draws of a channel with errors.
-SEEDS = 5
-COLUMNS = ("share", *JOB_COLUMNS, "num_bits", "right", "lost", "gained", "seen")
+#: Finalists of each share, and the share of the test images that choose, the candidates' included.
+FINALISTS, CHOOSING = 6, 0.5
+#: Draws of a channel with errors, to judge by.
+DRAWS = 5
+COLUMNS = ("share", *JOB_COLUMNS, "num_bits", "chose", "right", "lost", "gained", "seen")
+
+
+@dataclass(frozen=True)
+class Finalist:
+    """A candidate among the best within a share, and its right answers on the images that choose.
+
+    They are those on the candidates' images and those on the further ones, over the channel of its
+    job: another draw of the errors.
+    """
+
+    share: float
+    job: Job
+    num_bits: float
+    chose: float
 
 
 @dataclass(frozen=True)
@@ -72,9 +92,9 @@ class Judged:
         Received bits, protection counted.
     right : int
         Images that the float32 root answers rightly, without bit errors.
-    lost, gained : float
-        Images that the root alone answers rightly, and that the sub-model alone does; means over
-        the channel's draws.
+    lost, gained : tuple[int, …]
+        Images that the root alone answers rightly, and that the sub-model alone does, of each draw
+        of the channel.
     seen : int
         Images.
     """
@@ -83,25 +103,37 @@ class Judged:
     job: Job
     num_bits: float
     right: int
-    lost: float
-    gained: float
+    lost: tuple[int, ...]
+    gained: tuple[int, ...]
     seen: int
 
     @property
-    def estimate(self) -> Estimate:
-        """The sub-model's accuracy."""
-        return Estimate(round(self.right - self.lost + self.gained), self.seen)
+    def accuracy(self) -> float:
+        """The sub-model's, a mean over the draws, in [0, 1]."""
+        return self.right / self.seen - mean(self._losses)
 
     @property
     def loss(self) -> tuple[float, float, float]:
-        """Accuracy lost, and its 95 % interval (of paired images, normal), as shares."""
-        mean = (self.lost - self.gained) / self.seen
-        spread = sqrt((self.lost + self.gained) / self.seen - mean**2) / sqrt(self.seen)
-        return mean, mean - 1.96 * spread, mean + 1.96 * spread
+        """Accuracy lost, and its 95 % interval, as shares.
+
+        The interval is normal: of paired images, and of the draws, where there are several.
+        """
+        middle = mean(self._losses)
+        moved = (mean(self.lost) + mean(self.gained)) / self.seen
+        spread = (moved - middle**2) / self.seen
+        if len(self.lost) > 1:
+            spread += variance(self._losses) / len(self.lost)
+        half = Z_95 * sqrt(spread)
+        return middle, middle - half, middle + half
+
+    @property
+    def _losses(self) -> list[float]:
+        """Accuracy lost in each draw."""
+        return [(a - b) / self.seen for a, b in zip(self.lost, self.gained, strict=True)]
 
 
-def choice(rows: Sequence[Row], bit_error_rate: float, num_bits: float) -> Row:
-    """The candidate with the most right answers within so many bits, the smallest of equals.
+def finalists(rows: Sequence[Row], bit_error_rate: float, num_bits: float) -> list[Row]:
+    """The candidates with the most right answers within so many bits, the smaller of equals first.
 
     Raises
     ------
@@ -116,15 +148,22 @@ def choice(rows: Sequence[Row], bit_error_rate: float, num_bits: float) -> Row:
     if not fitting:
         msg = f"num_bits must allow at least one candidate; got {num_bits:g}. Give more bits."
         raise ValueError(msg)
-    return max(fitting, key=lambda row: (sum(row.candidate.right), -row.candidate.num_bits))
+    return sorted(fitting, key=lambda r: (-sum(r.candidate.right), r.candidate.num_bits))[
+        :FINALISTS
+    ]
 
 
-def plan(root: str) -> Iterator[tuple[float, Row]]:
-    """Each share with the best candidate within it, a bit-error rate after the other."""
+def plan(root: str) -> Iterator[tuple[float, list[Row]]]:
+    """Each share with its finalists, a bit-error rate after the other."""
     rows = load_candidates(root)
     whole = next(row for row in rows if (row.recipe, row.channel) == (Recipe(root), Channel()))
     for rate, share in product(BIT_ERROR_RATES, SHARES):
-        yield share, choice(rows, rate, share * whole.candidate.num_bits)
+        yield share, finalists(rows, rate, share * whole.candidate.num_bits)
+
+
+def choice(found: Sequence[Finalist]) -> Finalist:
+    """The finalist with the most right answers, the smallest of equals."""
+    return max(found, key=lambda each: (each.chose, -each.num_bits))
 
 
 @lru_cache(maxsize=4)
@@ -136,27 +175,32 @@ def load_judged(root: str) -> tuple[Judged, ...]:
     ValueError
         If no table is shipped for it, naming the roots that have one.
     """
-    return tuple(read(shipped_lines(root, SUFFIX)))
+    lines = shipped_lines(root, SUFFIX)
+    return tuple(row for row in read(lines) if isinstance(row, Judged))
 
 
-def read(lines: Iterable[str]) -> Iterator[Judged]:
-    """Rows of a table: lines of notes that begin with #, a heading, then one choice a line."""
+def read(lines: Iterable[str]) -> Iterator[Finalist | Judged]:
+    """Rows of a table: lines of notes that begin with #, a heading, then each share's finalists.
+
+    After them comes the one of them that was chosen, judged.
+    """
     for values in csv.DictReader(line for line in lines if not line.startswith("#")):
-        yield Judged(
-            float(values["share"]),
-            job_of(values),
-            float(values["num_bits"]),
-            int(values["right"]),
-            float(values["lost"]),
-            float(values["gained"]),
-            int(values["seen"]),
-        )
+        share, job, num_bits = float(values["share"]), job_of(values), float(values["num_bits"])
+        if values["chose"]:
+            yield Finalist(share, job, num_bits, float(values["chose"]))
+        else:
+            lost, gained = (tuple(map(int, values[name].split())) for name in ("lost", "gained"))
+            right, seen = int(values["right"]), int(values["seen"])
+            yield Judged(share, job, num_bits, right, lost, gained, seen)
 
 
-def written(row: Judged) -> list[object]:
+def written(row: Finalist | Judged) -> list[object]:
     """A row's values, in the order of :data:`COLUMNS`."""
-    moved = (f"{row.lost:g}", f"{row.gained:g}", row.seen)
-    return [row.share, *job_written(row.job), f"{row.num_bits:.0f}", row.right, *moved]
+    measured_of = (row.share, *job_written(row.job), f"{row.num_bits:.0f}")
+    if isinstance(row, Finalist):
+        return [*measured_of, f"{row.chose:g}", "", "", "", ""]
+    moved = (" ".join(map(str, counts)) for counts in (row.lost, row.gained))
+    return [*measured_of, "", row.right, *moved, row.seen]
 
 
 def judge(
@@ -165,22 +209,24 @@ def judge(
     """Measure one choice; ``expected [N]`` tells which images the root answers rightly."""
     root = load_root(job.recipe.root)
     submodel = cut(root, job.recipe, calibration if job.recalibrated else None).submodel
-    lost, gained, num_bits = 0, 0, 0.0
+    lost, gained, num_bits = list[int](), list[int](), 0.0
     for arrived, num_bits in arrivals(root, submodel, job.channel):  # noqa: B007
         right = right_answers(arrived.module, images)
-        lost += int((expected & ~right).sum())
-        gained += int((right & ~expected).sum())
-    draws = len(job.channel.seeds)
+        lost.append(int((expected & ~right).sum()))
+        gained.append(int((right & ~expected).sum()))
     before = int(expected.sum())
-    return Judged(share, job, num_bits, before, lost / draws, gained / draws, len(images))
+    return Judged(share, job, num_bits, before, tuple(lost), tuple(gained), len(images))
 
 
-def others(data: str, count: int) -> ImageSet:
-    """The test images that are not among the ``count`` that ``load_data`` would give."""
-    images = load_data(data)
-    chose = torch.zeros(len(images), dtype=torch.bool)
-    chose[balanced(images.labels, count)] = True
-    return images.take((~chose).nonzero().flatten())
+def between(images: ImageSet, low: int, high: int) -> ImageSet:
+    """Those of the first ``high`` balanced images that are not among the first ``low``.
+
+    ``load_data(…, limit=low)`` gives these first ones.
+    """
+    inside = torch.zeros(len(images), dtype=torch.bool)
+    inside[balanced(images.labels, high)] = True
+    inside[balanced(images.labels, low)] = False
+    return images.take(inside.nonzero().flatten())
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -197,36 +243,61 @@ def main(arguments: Sequence[str] | None = None) -> None:
     path = options.out or FOLDER / (options.root + SUFFIX)
     card = card_of(options.root)
     assert card is not None
-    wanted = list(plan(options.root))
-    images = others(card.data, sum(wanted[0][1].candidate.seen))
+    wanted, images = list(plan(options.root)), load_data(card.data)
+    first, choosing = sum(wanted[0][1][0].candidate.seen), round(CHOOSING * len(images))
     precision = "bfloat16" if options.bfloat16 else "float32"
     table = TableFile(
         path,
         f"python -m insitu_widgets.network.judged {options.root}"
         + " --bfloat16" * options.bfloat16,
         options.root,
-        f"images: the {len(images)} test images of {card.data} that have chosen nothing; "
-        f"computed in {precision}",
+        f"images: {len(images) - choosing} test images of {card.data}, of which none was among the "
+        f"{choosing} that chose; computed in {precision}",
         COLUMNS,
     )
     with path.open(encoding="utf-8") as file:
-        done = {(row.share, row.job) for row in read(file)}
-    jobs = [(share, _drawn(row)) for share, row in wanted]
-    if not done <= set(jobs):
-        msg = f"{path} was chosen from other candidates. Delete it, or name another --out."
+        rows = list(read(file))
+    known = {(row.share, row.job): row for row in rows if isinstance(row, Finalist)}
+    done = {(row.share, row.job) for row in rows if isinstance(row, Judged)}
+    if not known.keys() <= {(share, _job(row)) for share, best in wanted for row in best}:
+        msg = f"{path} holds finalists of other candidates. Delete it, or name another --out."
         raise SystemExit(msg)
     calibration = load_data(card.data, "train", limit=CALIBRATION)
+    second = between(images, first, choosing)
+    last = between(images, choosing, len(images))
     with torch.autocast("cpu", torch.bfloat16, enabled=options.bfloat16):
-        expected = right_answers(load_root(options.root), images)
-        for share, job in tqdm(jobs, unit="choice"):
+        expected = right_answers(load_root(options.root), last)
+        for share, best in tqdm(wanted, unit="share"):
+            for row in best:
+                if (share, _job(row)) not in known:
+                    found = _finalist(share, row, second, calibration)
+                    known[share, found.job] = found
+                    table.add(written(found))
+            job = _drawn(choice([known[share, _job(row)] for row in best]).job, DRAWS)
             if (share, job) not in done:
-                table.add(written(judge(share, job, images, calibration, expected)))
+                table.add(written(judge(share, job, last, calibration, expected)))
 
 
-def _drawn(row: Row) -> Job:
-    """A choice over its channel, drawn as often as it is judged."""
-    seeds = tuple(range(SEEDS if row.channel.bit_error_rate else 1))
-    return Job(row.recipe, replace(row.channel, seeds=seeds), row.recalibrated)
+def _job(row: Row) -> Job:
+    """A candidate's job as a finalist."""
+    return _drawn(Job(row.recipe, row.channel, row.recalibrated), 1)
+
+
+def _drawn(job: Job, draws: int) -> Job:
+    """The same over so many draws of the errors that have not been used for it before."""
+    channel = job.channel
+    if not channel.bit_error_rate:
+        return job
+    first = max(channel.seeds) + 1
+    return job._replace(channel=replace(channel, seeds=tuple(range(first, first + draws))))
+
+
+def _finalist(share: float, row: Row, images: ImageSet, calibration: ImageSet) -> Finalist:
+    """Measure a finalist on the further images."""
+    root, job = load_root(row.recipe.root), _job(row)
+    found = cut(root, job.recipe, calibration if job.recalibrated else None)
+    more = measured(root, found, images, job.channel)
+    return Finalist(share, job, more.num_bits, sum(row.candidate.right) + sum(more.right))
 
 
 if __name__ == "__main__":

@@ -49,6 +49,18 @@ def test_each_norm_has_the_mean_and_variance_of_what_reaches_it(cut, training):
         assert (variance[alive] - 1).abs().max() < 0.15, name
 
 
+def test_several_passes_count_alike(cut):
+    """What the first norm sees depends on no other: its mean is the mean of both halves' means."""
+    images = load_data("digits", "train", limit=2 * BATCH)
+    name = next(n for n, m in cut.module.named_modules() if isinstance(m, nn.BatchNorm2d))
+    halves = [images.take(part) for part in torch.arange(2 * BATCH).split(BATCH)]
+    both, first, second = (
+        recalibrated(cut, part).rest[f"{name}.running_mean"] for part in (images, *halves)
+    )
+    assert not torch.equal(first, second)
+    assert torch.allclose(both, (first + second) / 2, atol=1e-6)
+
+
 def test_nothing_but_statistics_changes_and_no_bit_is_added(cut, training, roots):
     before = {name: tensor.clone() for name, tensor in roots[NAME].state_dict().items()}
     again = recalibrated(cut, training)

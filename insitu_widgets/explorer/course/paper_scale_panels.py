@@ -13,7 +13,6 @@ from insitu_widgets.explorer.course import bits_figures as figures
 from insitu_widgets.explorer.course.budget_lines import (
     line,
     over_bytes,
-    share,
     within,
 )
 from insitu_widgets.explorer.panels import Chart, Panel, Picture, choice, slider
@@ -100,11 +99,11 @@ def clean(rows: Sequence[Row]) -> dict[str, list[Candidate]]:
                 continue
             whole = Recipe(recipe.root)
             if recipe in (Recipe(recipe.root, recipe.exit), whole):
-                named["depth alone"].append(row.candidate)
+                named[envelope.ALONE[0]].append(row.candidate)
             if recipe in (Recipe(recipe.root, keep=recipe.keep), whole):
-                named["parameters alone"].append(row.candidate)
+                named[envelope.ALONE[1]].append(row.candidate)
             if (recipe.exit, recipe.keep) == (None, 1.0):
-                named["bits alone"].append(row.candidate)
+                named[envelope.ALONE[2]].append(row.candidate)
             named[envelope.TOGETHER].append(row.candidate)
     return {name: found for name, found in named.items() if found}
 
@@ -150,23 +149,32 @@ def _small_shares(root: str) -> str:
     if root not in shipped(judged.SUFFIX):
         return ""
     rows = judged.load_judged(root)
-    whole = Estimate(rows[0].right, rows[0].seen)
+    draws = max(len(row.job.channel.seeds) for row in rows)
     lines = [
         (
             percent(row.share),
             _rate(row.job.channel.bit_error_rate),
             _chosen(row.job),
-            share(row.estimate),
+            percent(row.accuracy),
             "{:.1f} ({:.1f} to {:.1f})".format(*(100 * loss for loss in row.loss)),
         )
         for row in rows
     ]
-    heading = ("of its bits", "bit-error rate", "best candidate", "accuracy", "points lost")
+    heading = ("of its bits", "bit-error rate", "best candidate", "accuracy", "points lost (95 %)")
     return (
-        f"<p>Small shares of the float32 root's bits: the best candidate, judged on "
-        f"{condition(root, judged.SUFFIX).removeprefix('images: ')}; "
-        f"{judged.SEEDS} draws of the errors. The root gives {share(whole)} on these.</p>"
+        f"<p>Small shares of the root's bits ({quantity(_whole_bits(root) / 8, 'B')} in float32). "
+        f"{condition(root, judged.SUFFIX).capitalize()}; {draws} draws of the errors, none of "
+        f"which took part in the choice. The root answers {percent(rows[0].right / rows[0].seen)} "
+        f"of these images rightly; points are lost against it.</p>"
     ) + html_table(heading, lines)
+
+
+def _whole_bits(root: str) -> float:
+    """Bits of the whole root's packet."""
+    rows = load_candidates(root)
+    return next(
+        r.candidate.num_bits for r in rows if (r.recipe, r.recalibrated) == (Recipe(root), False)
+    )
 
 
 def _chosen(job: Job) -> str:

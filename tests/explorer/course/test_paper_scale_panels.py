@@ -7,6 +7,7 @@ import pytest
 
 from insitu_widgets.explorer.course import paper_scale_panels
 from insitu_widgets.explorer.course.paper_scale_panels import (
+    _chosen,
     clean,
     healed_panel,
     paper_scale_panel,
@@ -69,21 +70,29 @@ def test_with_errors_it_draws_each_protection(panel):
 def test_the_table_of_small_shares_is_what_was_judged(panel):
     rows = load_judged(ROOT)
     for row in rows:
-        assert f"{100 * row.estimate.accuracy:.1f} % (" in panel.words.value
-        assert f"<td>{100 * row.loss[0]:.1f} (" in panel.words.value
-        told = "all-in-one" if row.job.recipe.root == NESTED else "recalibrated"
+        told = (
+            f"<td>{_chosen(row.job)}</td><td>{100 * row.accuracy:.1f} %</td>"
+            f"<td>{100 * row.loss[0]:.1f} ("
+        )
         assert told in panel.words.value
+        assert ("all-in-one" in _chosen(row.job)) == (row.job.recipe.root == NESTED)
+        assert ("recalibrated" in _chosen(row.job)) == row.job.recalibrated
     bought = len(clean(load_candidates(ROOT)))
     assert panel.words.value.count("<tr>") == 1 + bought + 1 + len(rows)
 
 
-def test_without_a_table_of_small_shares_there_is_the_rest(monkeypatch):
+@pytest.fixture
+def unjudged(monkeypatch):
     monkeypatch.setattr(paper_scale_panels.judged, "SUFFIX", "-unmeasured.csv")
     paper_scale_panels._small_shares.cache_clear()
+    yield
+    paper_scale_panels._small_shares.cache_clear()
+
+
+def test_without_a_table_of_small_shares_there_is_the_rest(unjudged):
     panel = paper_scale_panel()
     assert panel.charts.errors == {}
     assert "points lost" not in panel.words.value
-    paper_scale_panels._small_shares.cache_clear()
 
 
 def test_re_training_is_drawn_as_it_was_measured():
