@@ -56,10 +56,10 @@ DEEPEST = 6
 SENT_KEEPS, SENT_BITS = (1.0, 0.3), (2, 3, 4, 8)
 #: First bits of a code on the reliable channel, which takes 1 ÷ this rate bits for each.
 PROTECTED, CODE_RATE = (0, 1, 2), 0.5
-#: A share that is worth keeping once the norms are recalibrated, and a width that is sent then.
-MORE_KEEPS, MORE_BITS = (0.3,), (6,)
+#: Shares that are worth keeping once the norms are recalibrated, and a width that is sent then.
+MORE_KEEPS, MORE_BITS = (0.3, 0.4), (6,)
 #: Mixed codes that are sent recalibrated, bare and with one bit protected: a layer may have one.
-MIXED_KEEPS, MIXED_AVERAGES = (1.0, 0.5, 0.3), (3, 4)
+MIXED_KEEPS, MIXED_AVERAGES = (1.0, 0.5, 0.4, 0.3), (3, 4)
 #: Training images that norms are recalibrated on.
 CALIBRATION = 1000
 JOB_COLUMNS = (
