@@ -27,6 +27,7 @@ from insitu_widgets import (
     transmit,
     unpack,
 )
+from insitu_widgets.levels.recalibrate import BATCH, recalibrated
 from insitu_widgets.roots import is_weight
 
 DERIVE_MS = 50.0
@@ -156,6 +157,20 @@ def against_bare_forward(
         return row
     share = float(row.figure.split()[0])
     return replace(row, target=f"≤ {1 / faster:.2f}", met=share <= 1 / faster)
+
+
+def recalibration(root: Root, images: ImageSet, times: int) -> Row:
+    """Norms measured anew on images; the floor is to run the network over the same batches."""
+    submodel = derive(root, Recipe(root.name, keep=0.2, bits=4))
+    network = submodel.module
+    batches = list(images.images.split(BATCH))
+    what = f"recalibration on {len(images)} images against the bare network: {root.name}"
+    return side_by_side(
+        what,
+        lambda: recalibrated(submodel, images),
+        lambda: lambda: _bare(network, batches),
+        times,
+    )
 
 
 def _bare(root: Any, batches: list[Tensor]) -> None:

@@ -40,6 +40,7 @@ def run(*, quick: bool) -> Iterator[Row]:
         yield packet.against_bernoulli(root, times)
         yield faults.against_pytorchfi(root, images, 2 if quick else 5)
         yield packet.against_bare_forward(root, images, times, FASTER)
+        yield packet.recalibration(root, images, times)
         yield _vectors(root)
         yield _first_estimate(root, images, times)
         yield _on_dask(root, images if quick else _images(1000))

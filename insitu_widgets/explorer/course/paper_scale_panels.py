@@ -72,8 +72,8 @@ def _steps(root: str, ber: float, budget: float) -> Iterator[Picture]:
         figures.with_mark(spec, log10(budget)),
     )
     told = (
-        f"<p>{condition(root, SUFFIX)}; half for each choice; intervals are theirs (95 %). "
-        f"{_measured(root)}</p>"
+        f"<p>{condition(root, SUFFIX).capitalize()}; half for each choice; intervals are theirs "
+        f"(95 %). {_measured(root)}</p>"
     )
     yield Picture({"envelope": chart}, table + told + _small_shares(root))
 
