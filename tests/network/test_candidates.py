@@ -145,7 +145,7 @@ def test_what_is_shipped_is_whole_for_its_first_rate():
 
 
 def test_what_is_shipped_agrees_with_the_catalogue_wherever_both_were_measured():
-    """Two commands, the same images: the same bits on the air, the same right answers."""
+    """Two commands, the same images, or more: the same bits on the air, the same answers."""
     for root in shipped(SUFFIX):
         known = {r.recipe: r for r in load_catalogue(root).rows if r.bit_error_rate == 0}
         both = [
@@ -154,7 +154,14 @@ def test_what_is_shipped_agrees_with_the_catalogue_wherever_both_were_measured()
             if row.channel == Channel() and row.recipe in known and not row.recalibrated
         ]
         assert all(candidate.num_bits == row.num_bits for candidate, row in both)
-        alike = [(c, row) for c, row in both if row.images == sum(c.seen)]  # others saw fewer
-        assert len(alike) > 50
-        for candidate, row in alike:
-            assert sum(candidate.right) == pytest.approx(row.accuracy * row.images, abs=0.01)
+        within = [(c, row) for c, row in both if row.images >= sum(c.seen)]  # others saw fewer
+        assert len(within) > 50
+        for candidate, row in within:
+            right, seen, all_right = (
+                sum(candidate.right),
+                sum(candidate.seen),
+                row.accuracy * row.images,
+            )
+            assert right <= all_right + 0.05
+            assert seen - right <= row.images - all_right + 0.05
+            assert right / seen == pytest.approx(row.accuracy, abs=0.04)
