@@ -200,18 +200,35 @@ class Table:
     def missing(self, job: Job, images: int) -> tuple[Recipe, ...]:
         """A job's recipes without a row of at least so many images, and as many seeds as it has."""
         seeds = len(job.seeds) if job.bit_error_rate else 1
-        held = {r: self._rows.get((r, job.bit_error_rate, job.guard)) for r in job.recipes}
-        return tuple(
-            recipe
-            for recipe, row in held.items()
-            if row is None or row.images < images or row.seeds < seeds
-        )
+        channel = (job.bit_error_rate, job.guard)
+        enough = {
+            row.recipe
+            for row in self._rows.values()
+            if _channel(row) == channel and row.images >= images and row.seeds >= seeds
+        }
+        return tuple(recipe for recipe in job.recipes if recipe not in enough)
 
     def add(self, rows: Sequence[Measurement]) -> None:
-        """Add rows, or put them in the place of older ones."""
-        known = any(_key(row) in self._rows for row in rows)
+        """Add rows. One of as many images is replaced, one of fewer stays until it is not needed.
+
+        It is needed until all channels of its recipe were measured on more images: so long
+        :func:`consistent` may choose it.
+        """
+        known = len(self._rows)
         self._rows |= {_key(row): row for row in rows}
-        if self._path and known:
+        added = len(self._rows) - known
+        recipes = {row.recipe for row in rows}
+        theirs = [row for row in self._rows.values() if row.recipe in recipes]
+        chosen = {row.recipe: row.images for row in consistent(theirs)}
+        covered = {(row.recipe, *_channel(row)) for row in consistent(theirs)}
+        old = [
+            row
+            for row in theirs
+            if row.images < chosen[row.recipe] and (row.recipe, *_channel(row)) in covered
+        ]
+        for row in old:
+            del self._rows[_key(row)]
+        if self._path and (old or added < len(rows)):
             self._write()
         elif self._path:
             with self._path.open("a", encoding="utf-8") as file:
@@ -232,8 +249,40 @@ class Table:
             unfinished.replace(self._path)
 
 
-def _key(row: Measurement) -> tuple[Recipe, float, str]:
-    return row.recipe, row.bit_error_rate, row.guard
+def _key(row: Measurement) -> tuple[Recipe, float, str, int]:
+    return row.recipe, *_channel(row), row.images
+
+
+def _channel(row: Measurement) -> tuple[float, str]:
+    return row.bit_error_rate, row.guard
+
+
+def largest(rows: Iterable[Measurement]) -> tuple[Measurement, ...]:
+    """Of each recipe and channel the row on the most images."""
+    found: dict[tuple[Recipe, float, str], Measurement] = {}
+    for row in rows:
+        key = (row.recipe, *_channel(row))
+        if key not in found or row.images > found[key].images:
+            found[key] = row
+    return tuple(found.values())
+
+
+def consistent(rows: Iterable[Measurement]) -> tuple[Measurement, ...]:
+    """Of each recipe the rows of one set of images: that with most channels, the largest of equals.
+
+    A sweep on more images that was stopped leaves rows of two sets. Their accuracies differ by what
+    the sets do, so that no loss may be read from one to the other.
+    """
+    sets: dict[Recipe, dict[int, int]] = {}
+    rows = tuple(rows)
+    for row in rows:
+        counts = sets.setdefault(row.recipe, {})
+        counts[row.images] = counts.get(row.images, 0) + 1
+    best = {
+        recipe: max(counts, key=lambda images: (counts[images], images))
+        for recipe, counts in sets.items()
+    }
+    return tuple(row for row in rows if row.images == best[row.recipe])
 
 
 @lru_cache(maxsize=8)
@@ -293,6 +342,6 @@ def load_catalogue(root: str) -> Catalogue:
     """
     tables = [read_rows(lines) for lines in tables_of(root)]
     return Catalogue(
-        [row for table in tables for row in table.rows],
+        consistent(row for table in tables for row in table.rows),
         [note for table in tables for note in table.notes],
     )

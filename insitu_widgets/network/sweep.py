@@ -25,7 +25,7 @@ from insitu_widgets.levels.depth import Joined, share_a_trunk
 from insitu_widgets.levels.derive import derive
 from insitu_widgets.levels.recipe import WIDEST_CODE, Recipe
 from insitu_widgets.model_card import day_and_machine, weights_digest
-from insitu_widgets.network.catalogue import Catalogue, Measurement, Table
+from insitu_widgets.network.catalogue import Catalogue, Measurement, Table, largest
 from insitu_widgets.network.cluster import as_done, check_client, local_client
 from insitu_widgets.network.grids import BIT_ERROR_RATES, PLANS, SEEDS
 from insitu_widgets.network.study import Study, outcomes
@@ -124,7 +124,8 @@ def sweep(
         measured apart for floats only; k-bit codes cannot leave their range.
     path
         A CSV that grows as rows are done. A row that it holds with at least as many images and
-        seeds is not measured again; one with fewer stays until it is replaced.
+        seeds is not measured again; one with fewer images stays, and is the one that counts, until
+        all channels of its recipe were measured on more.
     client
         A ``dask.distributed`` client to measure on, for instance one of
         :func:`~insitu_widgets.network.cluster.local_client`; ``None`` measures in line.
@@ -136,7 +137,8 @@ def sweep(
     Returns
     -------
     Catalogue
-        All measurements of the recipes, the ones read from ``path`` included.
+        All measurements of the recipes, the ones read from ``path`` included; of two of the same
+        channel the one on more images.
     tuple[Outcome, …]
         Of a study: one a service, load and seed.
 
@@ -181,7 +183,7 @@ def sweep(
             bar.set_postfix_str(f"{last.recipe} · BER {last.bit_error_rate:g} · {last.guard}")
             bar.update(len(measured))
     asked = set(wanted)
-    return Catalogue(row for row in table.rows if row.recipe in asked)
+    return Catalogue(largest(row for row in table.rows if row.recipe in asked))
 
 
 Channels = tuple[tuple[float, ...], tuple[str, ...], tuple[int, ...]]

@@ -17,7 +17,7 @@ from insitu_widgets import (
 )
 from insitu_widgets.network import grids
 from insitu_widgets.network import sweep as sweeping
-from insitu_widgets.network.catalogue import COLUMNS, read_rows
+from insitu_widgets.network.catalogue import COLUMNS, consistent, read_rows
 from insitu_widgets.network.cluster import local_client
 
 NAME = "vgg-digits"
@@ -269,10 +269,31 @@ def test_what_was_measured_on_less_stays_until_then(few, tmp_path, monkeypatch):
         measured(RECIPES, few, path=path)
     with path.open() as file:
         after = read_rows(file).rows
-    assert [(r.recipe, r.bit_error_rate, r.guard) for r in after] == [
-        (r.recipe, r.bit_error_rate, r.guard) for r in before
-    ]
-    assert sorted(row.images for row in after) == [30] * (len(before) - 4) + [40] * 4
+    assert after[: len(before)] == before
+    assert [row.images for row in after[len(before) :]] == [40] * 4
+    assert set(consistent(after)) == set(before)
+    monkeypatch.setattr(sweeping, "measure", measure)
+    rows = measured(RECIPES, few, path=path).rows
+    with path.open() as file:
+        assert by_key(read_rows(file).rows) == by_key(rounded(rows))
+    assert {row.images for row in rows} == {40}
+
+
+def test_of_two_sets_of_images_one_counts_at_a_time(few, tmp_path):
+    """No loss is read from one set to the other; what more images say of some channels is kept."""
+    path = tmp_path / "rows.csv"
+    recipe = RECIPES[0]
+    measured([recipe], load_data("digits", limit=30), path=path)
+    rows = measured([recipe], few, path=path, bit_error_rates=(0.0,)).rows
+    assert [row.images for row in rows] == [40, 30, 30]
+    with path.open() as file:
+        kept = read_rows(file).rows
+    assert [row.images for row in kept] == [30, 30, 30, 40]
+    assert [row.images for row in consistent(kept)] == [30, 30, 30]
+    more = measured([recipe], few, path=path, bit_error_rates=(1e-3, 1 / 30)).rows
+    assert [row.images for row in more] == [40, 40, 40]
+    with path.open() as file:
+        assert [row.images for row in read_rows(file).rows] == [40, 40, 40]
 
 
 def test_other_rates_are_added(few, tmp_path, calls):
