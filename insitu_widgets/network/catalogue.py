@@ -219,8 +219,9 @@ class Table:
         added = len(self._rows) - known
         recipes = {row.recipe for row in rows}
         theirs = [row for row in self._rows.values() if row.recipe in recipes]
-        chosen = {row.recipe: row.images for row in consistent(theirs)}
-        covered = {(row.recipe, *_channel(row)) for row in consistent(theirs)}
+        best = consistent(theirs)
+        chosen = {row.recipe: row.images for row in best}
+        covered = {(row.recipe, *_channel(row)) for row in best}
         old = [
             row
             for row in theirs
