@@ -34,6 +34,7 @@ from insitu_widgets.network.envelope import (
     Candidate,
     Channel,
     cut,
+    in_words,
     measured,
     recipes,
 )
@@ -68,6 +69,7 @@ JOB_COLUMNS = (
 )
 COLUMNS = (*JOB_COLUMNS, "num_bits", "right_even", "right_odd", "seen_even", "seen_odd")
 _RECALIBRATED = "recalibrated"
+_CLEAN = Channel(seeds=())
 
 
 class Job(NamedTuple):
@@ -156,11 +158,16 @@ def load_candidates(root: str) -> tuple[Row, ...]:
     return tuple(row for lines in tables_of(root, SUFFIX) for row in read(lines))
 
 
+def whole_bits(rows: Iterable[Row], root: str) -> float:
+    """Bits of the whole root's packet, of which budgets are shares."""
+    return next(r.candidate.num_bits for r in rows if _key(r) == Job(Recipe(root), _CLEAN))
+
+
 def read(lines: Iterable[str]) -> Iterator[Row]:
     """Rows of a table: lines of notes that begin with #, a heading, then one candidate a line."""
     for values in csv.DictReader(line for line in lines if not line.startswith("#")):
         job = job_of(values)
-        what = f"{job.recipe} · {_RECALIBRATED}" if job.recalibrated else str(job.recipe)
+        what = in_words(job.recipe, recalibrated=job.recalibrated)
         right = float(values["right_even"]), float(values["right_odd"])
         seen = int(values["seen_even"]), int(values["seen_odd"])
         candidate = Candidate(what, float(values["num_bits"]), right, seen)

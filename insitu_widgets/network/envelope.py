@@ -195,9 +195,14 @@ def measure(
 def cut(root: Root, recipe: Recipe, calibration: ImageSet | None = None) -> Cut:
     """Cut a candidate as :func:`measure` does, and recalibrate it where there are images for it."""
     submodel = derive(root, recipe)
-    if calibration is None:
-        return Cut(submodel, str(recipe))
-    return Cut(recalibrated(submodel, calibration), f"{recipe} · recalibrated")
+    if calibration is not None:
+        submodel = recalibrated(submodel, calibration)
+    return Cut(submodel, in_words(recipe, recalibrated=calibration is not None))
+
+
+def in_words(recipe: Recipe, *, recalibrated: bool) -> str:
+    """A candidate's recipe in words, which tell whether it was recalibrated."""
+    return f"{recipe} · recalibrated" if recalibrated else str(recipe)
 
 
 def measured(root: Root, found: Cut, images: ImageSet, channel: Channel) -> Candidate:

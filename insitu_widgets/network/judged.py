@@ -30,7 +30,6 @@ from insitu_widgets.cards import ROOTS, card_of
 from insitu_widgets.data import balanced, load_data
 from insitu_widgets.estimate import Z_95
 from insitu_widgets.evaluate import right_answers
-from insitu_widgets.levels.recipe import Recipe
 from insitu_widgets.network.candidates import (
     BIT_ERROR_RATES,
     CALIBRATION,
@@ -40,9 +39,10 @@ from insitu_widgets.network.candidates import (
     job_of,
     job_written,
     load_candidates,
+    whole_bits,
 )
 from insitu_widgets.network.catalogue import shipped_lines
-from insitu_widgets.network.envelope import Channel, arrivals, cut, measured
+from insitu_widgets.network.envelope import arrivals, cut, measured
 from insitu_widgets.network.table_file import TableFile
 from insitu_widgets.roots import load_root
 
@@ -156,9 +156,9 @@ def finalists(rows: Sequence[Row], bit_error_rate: float, num_bits: float) -> li
 def plan(root: str) -> Iterator[tuple[float, list[Row]]]:
     """Each share with its finalists, a bit-error rate after the other."""
     rows = load_candidates(root)
-    whole = next(row for row in rows if (row.recipe, row.channel) == (Recipe(root), Channel()))
+    whole = whole_bits(rows, root)
     for rate, share in product(BIT_ERROR_RATES, SHARES):
-        yield share, finalists(rows, rate, share * whole.candidate.num_bits)
+        yield share, finalists(rows, rate, share * whole)
 
 
 def choice(found: Sequence[Finalist]) -> Finalist:

@@ -27,6 +27,7 @@ from insitu_widgets.network.candidates import (
     Row,
     load_candidates,
     plan,
+    whole_bits,
 )
 from insitu_widgets.network.catalogue import condition, shipped
 from insitu_widgets.network.envelope import Candidate
@@ -148,7 +149,7 @@ def _small_shares(root: str) -> str:
     """What is left within small shares of the bits, where it was judged."""
     if root not in shipped(judged.SUFFIX):
         return ""
-    rows = judged.load_judged(root)
+    rows, size = judged.load_judged(root), whole_bits(load_candidates(root), root)
     draws = max(len(row.job.channel.seeds) for row in rows)
     lines = [
         (
@@ -162,19 +163,11 @@ def _small_shares(root: str) -> str:
     ]
     heading = ("of its bits", "bit-error rate", "best candidate", "accuracy", "points lost (95 %)")
     return (
-        f"<p>Small shares of the root's bits ({quantity(_whole_bits(root) / 8, 'B')} in float32). "
+        f"<p>Small shares of the root's bits ({quantity(size / 8, 'B')} in float32). "
         f"{condition(root, judged.SUFFIX).capitalize()}; {draws} draws of the errors, none of "
         f"which took part in the choice. The root answers {percent(rows[0].right / rows[0].seen)} "
         f"of these images rightly; points are lost against it.</p>"
     ) + html_table(heading, lines)
-
-
-def _whole_bits(root: str) -> float:
-    """Bits of the whole root's packet."""
-    rows = load_candidates(root)
-    return next(
-        r.candidate.num_bits for r in rows if (r.recipe, r.recalibrated) == (Recipe(root), False)
-    )
 
 
 def _chosen(job: Job) -> str:
