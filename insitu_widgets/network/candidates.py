@@ -82,15 +82,10 @@ class Job(NamedTuple):
 
 @dataclass(frozen=True)
 class Row:
-    """One measured candidate: what was cut, over which channel, and what came of it.
+    """One measured candidate: what was measured, and what came of it."""
 
-    Its norms may have been recalibrated.
-    """
-
-    recipe: Recipe
-    channel: Channel
+    job: Job
     candidate: Candidate
-    recalibrated: bool = False
 
 
 def plan(root: str, seeds: Sequence[int] = (0,)) -> Iterator[Job]:
@@ -160,7 +155,7 @@ def load_candidates(root: str) -> tuple[Row, ...]:
 
 def whole_bits(rows: Iterable[Row], root: str) -> float:
     """Bits of the whole root's packet, of which budgets are shares."""
-    return next(r.candidate.num_bits for r in rows if _key(r) == Job(Recipe(root), _CLEAN))
+    return next(r.candidate.num_bits for r in rows if _key(r.job) == Job(Recipe(root), _CLEAN))
 
 
 def read(lines: Iterable[str]) -> Iterator[Row]:
@@ -171,7 +166,7 @@ def read(lines: Iterable[str]) -> Iterator[Row]:
         right = float(values["right_even"]), float(values["right_odd"])
         seen = int(values["seen_even"]), int(values["seen_odd"])
         candidate = Candidate(what, float(values["num_bits"]), right, seen)
-        yield Row(job.recipe, job.channel, candidate, job.recalibrated)
+        yield Row(job, candidate)
 
 
 def job_of(values: Mapping[str, str]) -> Job:
@@ -197,10 +192,10 @@ def written(row: Row) -> list[object]:
     """A row's values, in the order of :data:`COLUMNS`."""
     found = row.candidate
     right = [f"{value:g}" for value in found.right]
-    return [*job_written(row), f"{found.num_bits:.0f}", *right, *found.seen]
+    return [*job_written(row.job), f"{found.num_bits:.0f}", *right, *found.seen]
 
 
-def job_written(job: Job | Row) -> list[object]:
+def job_written(job: Job) -> list[object]:
     """What was measured, in the order of :data:`JOB_COLUMNS`."""
     recipe, channel = job.recipe, job.channel
     mixed = "mixed" if recipe.mixed else ""
@@ -210,8 +205,8 @@ def job_written(job: Job | Row) -> list[object]:
     return [*levels, *sent, " ".join(map(str, channel.seeds))]
 
 
-def _key(job: Job | Row) -> Job:
-    return Job(job.recipe, replace(job.channel, seeds=()), job.recalibrated)
+def _key(job: Job) -> Job:
+    return job._replace(channel=replace(job.channel, seeds=()))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -247,7 +242,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         COLUMNS,
     )
     with path.open(encoding="utf-8") as file:
-        done = {_key(row) for row in read(file)}
+        done = {_key(row.job) for row in read(file)}
     left = [job for job in wanted if _key(job) not in done]
     root = load_root(options.root)
     with (
@@ -258,7 +253,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             found = cut(root, recipe, training if again else None)
             for job in jobs:
                 candidate = measured(root, found, images, job.channel)
-                table.add(written(Row(recipe, job.channel, candidate, again)))
+                table.add(written(Row(job, candidate)))
                 bar.update()
 
 

@@ -143,7 +143,7 @@ def finalists(rows: Sequence[Row], bit_error_rate: float, num_bits: float) -> li
     fitting = [
         row
         for row in rows
-        if row.channel.bit_error_rate == bit_error_rate and row.candidate.num_bits <= num_bits
+        if row.job.channel.bit_error_rate == bit_error_rate and row.candidate.num_bits <= num_bits
     ]
     if not fitting:
         msg = f"num_bits must allow at least one candidate; got {num_bits:g}. Give more bits."
@@ -259,7 +259,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rows = list(read(file))
     known = {(row.share, row.job): row for row in rows if isinstance(row, Finalist)}
     done = {(row.share, row.job) for row in rows if isinstance(row, Judged)}
-    if not known.keys() <= {(share, _job(row)) for share, best in wanted for row in best}:
+    if not known.keys() <= {(share, _again(row)) for share, best in wanted for row in best}:
         msg = f"{path} holds finalists of other candidates. Delete it, or name another --out."
         raise SystemExit(msg)
     calibration = load_data(card.data, "train", limit=CALIBRATION)
@@ -269,18 +269,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         expected = right_answers(load_root(options.root), last)
         for share, best in tqdm(wanted, unit="share"):
             for row in best:
-                if (share, _job(row)) not in known:
+                if (share, _again(row)) not in known:
                     found = _finalist(share, row, second, calibration)
                     known[share, found.job] = found
                     table.add(written(found))
-            job = _drawn(choice([known[share, _job(row)] for row in best]).job, DRAWS)
+            job = _drawn(choice([known[share, _again(row)] for row in best]).job, DRAWS)
             if (share, job) not in done:
                 table.add(written(judge(share, job, last, calibration, expected)))
 
 
-def _job(row: Row) -> Job:
+def _again(row: Row) -> Job:
     """A candidate's job as a finalist."""
-    return _drawn(Job(row.recipe, row.channel, row.recalibrated), 1)
+    return _drawn(row.job, 1)
 
 
 def _drawn(job: Job, draws: int) -> Job:
@@ -294,7 +294,8 @@ def _drawn(job: Job, draws: int) -> Job:
 
 def _finalist(share: float, row: Row, images: ImageSet, calibration: ImageSet) -> Finalist:
     """Measure a finalist on the further images."""
-    root, job = load_root(row.recipe.root), _job(row)
+    job = _again(row)
+    root = load_root(job.recipe.root)
     found = cut(root, job.recipe, calibration if job.recalibrated else None)
     more = measured(root, found, images, job.channel)
     return Finalist(share, job, more.num_bits, sum(row.candidate.right) + sum(more.right))

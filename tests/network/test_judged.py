@@ -7,7 +7,13 @@ from insitu_widgets import Recipe, load_data, load_root
 from insitu_widgets.cards import ROOTS
 from insitu_widgets.evaluate import right_answers
 from insitu_widgets.network import judged
-from insitu_widgets.network.candidates import BIT_ERROR_RATES, Job, Row, load_candidates
+from insitu_widgets.network.candidates import (
+    BIT_ERROR_RATES,
+    Job,
+    Row,
+    load_candidates,
+    whole_bits,
+)
 from insitu_widgets.network.catalogue import shipped, shipped_lines
 from insitu_widgets.network.envelope import Candidate, Channel, cut, measure
 from insitu_widgets.network.judged import (
@@ -31,7 +37,7 @@ CHOSE = 200
 
 
 def row(job, num_bits, right):
-    return Row(job.recipe, job.channel, Candidate(str(job.recipe), num_bits, right, (50, 50)))
+    return Row(job, Candidate(str(job.recipe), num_bits, right, (50, 50)))
 
 
 @pytest.fixture
@@ -48,7 +54,7 @@ def candidates(monkeypatch):
     ):
         calibration = training if job.recalibrated else None
         candidate = measure(root, job.recipe, few, job.channel, calibration)
-        found.append(Row(job.recipe, job.channel, candidate, job.recalibrated))
+        found.append(Row(job, candidate))
     monkeypatch.setattr(judged, "load_candidates", lambda _: tuple(found))
     monkeypatch.setattr(judged, "BIT_ERROR_RATES", (0.0, 1e-2))
     monkeypatch.setattr(judged, "SHARES", (0.06,))
@@ -90,9 +96,9 @@ def test_the_best_that_fit_are_finalists_and_the_smallest_of_equals_wins():
         row(Job(Recipe(ROOT, 2), Channel()), 90, (35, 26)),
         row(Job(Recipe(ROOT, 3), Channel(1e-3)), 10, (50, 50)),
     ]
-    assert [each.recipe.exit for each in finalists(rows, 0.0, 100)] == [2, 1, None]
-    assert [each.recipe.exit for each in finalists(rows, 0.0, 89)] == [1]
-    assert [each.recipe.exit for each in finalists(rows, 1e-3, 89)] == [3]
+    assert [each.job.recipe.exit for each in finalists(rows, 0.0, 100)] == [2, 1, None]
+    assert [each.job.recipe.exit for each in finalists(rows, 0.0, 89)] == [1]
+    assert [each.job.recipe.exit for each in finalists(rows, 1e-3, 89)] == [3]
     with pytest.raises(ValueError, match=r"at least one candidate; got 79\. Give more bits"):
         finalists(rows, 0.0, 79)
     some = [Finalist(0.1, Job(Recipe(ROOT, n), Channel()), bits, right)
@@ -130,7 +136,7 @@ def test_it_judges_image_by_image_beside_the_root(command, candidates):
 
 def test_no_draw_both_chooses_and_judges(command, candidates):
     *_, noise, noisy = command()
-    assert candidates[3].channel.seeds == (0,)
+    assert candidates[3].job.channel.seeds == (0,)
     assert noise.job.channel.seeds == (1,)
     assert noisy.job.channel.seeds == (2, 3)
 
@@ -188,13 +194,13 @@ def test_what_is_shipped_is_the_choice_of_the_shipped_candidates():
         found = {(row.share, row.job): row for row in rows if isinstance(row, Finalist)}
         chosen = load_judged(root)
         assert len(chosen) == len(SHARES) * len(BIT_ERROR_RATES)
-        whole = max(r.candidate.num_bits for r in load_candidates(root) if r.recipe.root == root)
+        whole = whole_bits(load_candidates(root), root)
         for row, (share, best) in zip(chosen, plan(root), strict=True):
-            winner = choice([found.pop((share, judged._job(each))) for each in best])
+            winner = choice([found.pop((share, judged._again(each))) for each in best])
             assert (row.share, row.job) == (share, judged._drawn(winner.job, judged.DRAWS))
             if row.job.channel.bit_error_rate:
                 assert len(row.job.channel.seeds) == judged.DRAWS
-                used = {*winner.job.channel.seeds, *best[0].channel.seeds}
+                used = {*winner.job.channel.seeds, *best[0].job.channel.seeds}
                 assert used.isdisjoint(row.job.channel.seeds)
             assert row.num_bits <= share * whole
         assert not found

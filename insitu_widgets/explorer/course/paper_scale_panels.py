@@ -90,12 +90,12 @@ def clean(rows: Sequence[Row]) -> dict[str, list[Candidate]]:
     """What can be had without errors, by the envelope's families."""
     named: dict[str, list[Candidate]] = {family: [] for family in envelope.FAMILIES}
     for row in rows:
-        if row.channel.bit_error_rate == 0:
-            recipe = row.recipe
+        if row.job.channel.bit_error_rate == 0:
+            recipe = row.job.recipe
             if recipe.root.endswith(NESTED_SUFFIX):
                 named[envelope.ALL_IN_ONE].append(row.candidate)
                 continue
-            if row.recalibrated:
+            if row.job.recalibrated:
                 named[envelope.RECALIBRATED].append(row.candidate)
                 continue
             whole = Recipe(recipe.root)
@@ -116,11 +116,11 @@ def received(rows: Sequence[Row], bit_error_rate: float) -> dict[str, list[Candi
     """
     named: dict[str, list[Candidate]] = {}
     for row in rows:
-        channel = row.channel
+        channel = row.job.channel
         if channel.bit_error_rate == bit_error_rate:
-            if row.recipe.root.endswith(NESTED_SUFFIX):
+            if row.job.recipe.root.endswith(NESTED_SUFFIX):
                 name = "all-in-one, any protection"
-            elif row.recalibrated:
+            elif row.job.recalibrated:
                 name = "recalibrated, any protection"
             elif channel.guard != "none":
                 name = "half precision, guard"
@@ -134,8 +134,8 @@ def received(rows: Sequence[Row], bit_error_rate: float) -> dict[str, list[Candi
 
 def _told(row: Row) -> Candidate:
     """A candidate whose words tell also of which weights it is, and what protects it."""
-    what, channel = row.candidate.what, row.channel
-    if row.recipe.root.endswith(NESTED_SUFFIX):
+    what, channel = row.candidate.what, row.job.channel
+    if row.job.recipe.root.endswith(NESTED_SUFFIX):
         what += " · all-in-one"
     if channel.guard != "none":
         what += " · guard"
@@ -239,9 +239,9 @@ def _known(
     if root not in shipped(SUFFIX):
         return []
     known = {
-        row.recipe: row.candidate
+        row.job.recipe: row.candidate
         for row in load_candidates(root)
-        if row.channel.bit_error_rate == 0 and row.recalibrated == recalibrated
+        if row.job.channel.bit_error_rate == 0 and row.job.recalibrated == recalibrated
     }
     return [
         (float(place), Estimate(round(sum(known[cut].right)), sum(known[cut].seen)))

@@ -104,12 +104,12 @@ def test_re_training_is_drawn_as_it_was_measured():
     before, after, again, nested = chart["spec"]["data"]
     assert before["y"] == [round(100 * row.before.accuracy, 2) for row in rows]
     assert after["y"] == [round(100 * row.after.accuracy, 2) for row in rows]
-    clean_rows = [row for row in load_candidates(ROOT) if row.channel == Channel()]
-    known = {row.recipe: row.candidate for row in clean_rows if not row.recalibrated}
+    clean_rows = [row for row in load_candidates(ROOT) if row.job.channel == Channel()]
+    known = {row.job.recipe: row.candidate for row in clean_rows if not row.job.recalibrated}
     found = [known[replace(row.recipe, root=NESTED)] for row in rows]
     shares = [100 * sum(candidate.right) / sum(candidate.seen) for candidate in found]
     assert nested["y"] == pytest.approx(shares, abs=0.03)
-    known = {row.recipe: row.candidate for row in clean_rows if row.recalibrated}
+    known = {row.job.recipe: row.candidate for row in clean_rows if row.job.recalibrated}
     shares = [100 * sum(known[row.recipe].right) / sum(known[row.recipe].seen) for row in rows]
     assert again["y"] == pytest.approx(shares, abs=0.03)
     assert f"images: {rows[0].after.seen} test images of cifar100" in panel.words.value
