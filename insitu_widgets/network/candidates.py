@@ -237,7 +237,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         path,
         f"python -m insitu_widgets.network.candidates {options.root}"
         + " --bfloat16" * options.bfloat16,
-        options.root,
+        (options.root,),
         conditions,
         COLUMNS,
     )

@@ -156,7 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         path,
         f"python -m insitu_widgets.network.healed {options.root}"
         + " --bfloat16" * options.bfloat16,
-        options.root,
+        (options.root,),
         f"images: {len(test)} test images of {card.data}; computed in {precision}; Adam, at most "
         f"{plan.peak_rate:g}",
         COLUMNS,

@@ -250,7 +250,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         path,
         f"python -m insitu_widgets.network.judged {options.root}"
         + " --bfloat16" * options.bfloat16,
-        options.root,
+        sorted({row.job.recipe.root for _, best in wanted for row in best}),
         f"images: {len(images) - choosing} test images of {card.data}, of which none was among the "
         f"{choosing} that chose; computed in {precision}",
         COLUMNS,

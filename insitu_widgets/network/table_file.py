@@ -21,8 +21,8 @@ class TableFile:
         The file; it is begun if it is not there, and loses its last line if that was cut.
     command
         What measures it anew.
-    root
-        The root that it is measured on: the notes tell its weights.
+    roots
+        Those that it is measured on: the notes tell their weights.
     conditions
         What must be the same for it to go on: images, precision.
     columns
@@ -35,10 +35,15 @@ class TableFile:
     """
 
     def __init__(
-        self, path: Path, command: str, root: str, conditions: str, columns: Sequence[str]
+        self,
+        path: Path,
+        command: str,
+        roots: Sequence[str],
+        conditions: str,
+        columns: Sequence[str],
     ) -> None:
         self._path = path
-        same = (f"# weights: {weights_digest(root)}", f"# {conditions}")
+        same = (*(f"# weights: {weights_digest(root)}" for root in roots), f"# {conditions}")
         if path.exists():
             text = path.read_text(encoding="utf-8")
             path.write_text(text[: text.rfind("\n") + 1], encoding="utf-8")

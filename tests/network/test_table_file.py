@@ -1,0 +1,37 @@
+"""Every table that is shipped tells which weights it was measured on, and how."""
+
+import csv
+from pathlib import Path
+
+import pytest
+
+import insitu_widgets
+from insitu_widgets.model_card import weights_digest
+from insitu_widgets.network.table_file import TableFile
+
+FOLDER = Path(insitu_widgets.__file__).parent / "catalogue"
+ROOTS = ("resnet-digits", "vgg-digits")
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.csv")), ids=lambda path: path.stem)
+def test_a_shipped_table_names_the_weights_of_all_its_roots(path):
+    lines = path.read_text(encoding="utf-8").splitlines()
+    rows = csv.DictReader(line for line in lines if not line.startswith("#"))
+    expected = {f"# weights: {weights_digest(name)}" for name in {row["root"] for row in rows}}
+    assert expected
+    assert {line for line in lines if line.startswith("# weights: ")} == expected
+
+
+def test_it_goes_on_only_with_the_same_weights_and_conditions(tmp_path):
+    path = tmp_path / "some.csv"
+    begin = ("python -m some", ROOTS, "images: 10", ("root", "right"))
+    TableFile(path, *begin).add(("vgg-digits", 7))
+    path.write_text(path.read_text() + "resnet-di")  # cut while it was written
+    TableFile(path, *begin).add(("resnet-digits", 8))
+    text = path.read_text()
+    assert text.splitlines()[-3:] == ["root,right", "vgg-digits,7", "resnet-digits,8"]
+    with pytest.raises(SystemExit, match=r"other weights or images\. Delete it, or name another"):
+        TableFile(path, begin[0], ROOTS, "images: 20", begin[-1])
+    with pytest.raises(SystemExit, match="other weights or images"):
+        TableFile(path, begin[0], (*ROOTS, "vit-digits"), *begin[2:])
+    assert path.read_text() == text
