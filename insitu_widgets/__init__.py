@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from insitu_widgets.explorer.dashboard import dashboard
     from insitu_widgets.explorer.panels import rates_panel
     from insitu_widgets.explorer.state import Explorer
-    from insitu_widgets.levels.derive import SubModel, derive
+    from insitu_widgets.levels.derive import derive
     from insitu_widgets.levels.recipe import Recipe
+    from insitu_widgets.levels.submodel import SubModel
     from insitu_widgets.network.catalogue import Catalogue, Measurement, load_catalogue
     from insitu_widgets.network.library import Library
     from insitu_widgets.network.situation import PRESETS, Decision, Situation, choose
@@ -41,7 +42,8 @@ _PLACES = {
     "explorer.dashboard": ("dashboard",),
     "explorer.panels": ("rates_panel",),
     "explorer.state": ("Explorer",),
-    "levels.derive": ("SubModel", "derive"),
+    "levels.derive": ("derive",),
+    "levels.submodel": ("SubModel",),
     "levels.recipe": ("Recipe",),
     "network.catalogue": ("Catalogue", "Measurement", "load_catalogue"),
     "network.library": ("Library",),

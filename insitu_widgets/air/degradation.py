@@ -22,7 +22,7 @@ from insitu_widgets.air.channel import Link
 from insitu_widgets.air.payload import Packet, unpack
 from insitu_widgets.errors import in_range, one_of
 from insitu_widgets.levels import masked
-from insitu_widgets.levels.derive import SubModel
+from insitu_widgets.levels.submodel import SubModel
 from insitu_widgets.roots import Root
 
 #: What is lost as a whole: consecutive bytes, words dealt out in turn, or a layer's weights.

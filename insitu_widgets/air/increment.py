@@ -9,7 +9,8 @@ it, ``unpack(packet, base=base)`` applies it. Layout, little-endian::
     header
       envelope with magic "ISMI": see :mod:`insitu_widgets.air.envelope`
       CRC-32 of the base's and of the larger one's structure, of the larger one's values: u32 each
-      exit u16 (0: last) | bits u8 | keep f64 | root's name: u16 length, UTF-8
+      exit u16 (0: last) | bits u8 (64 more: recalibrated) | keep f64
+      root's name: u16 length, UTF-8
       a layer: kind u8 (0: the base has it, 1: it has not, 2: it has, and a map of runs follows)
                | mask's way u8, its parameter u8 | values u32, mask's bytes u32
                [16 and 32 bit only: smallest and largest new value, f32 each]
@@ -53,16 +54,19 @@ from insitu_widgets.air.payload import (
     Packet,
     Report,
     architecture_of,
+    bits_and_flags,
     guard_values,
+    recipe_of,
     to_bytes,
     to_values,
 )
 from insitu_widgets.cards import NESTED_SUFFIX
 from insitu_widgets.cpus import usable_cpus
 from insitu_widgets.levels import masked
-from insitu_widgets.levels.derive import Layer, SubModel, weights_and_rest
+from insitu_widgets.levels.derive import weights_and_rest
 from insitu_widgets.levels.parameter import group_size
-from insitu_widgets.levels.recipe import WIDEST_CODE, Recipe
+from insitu_widgets.levels.recipe import WIDEST_CODE
+from insitu_widgets.levels.submodel import Layer, SubModel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -125,7 +129,7 @@ def increment(base: SubModel, target: SubModel) -> Packet:
     recipe, name = target.recipe, target.recipe.root.encode()
     top = _TOP.pack(
         structure(base), structure(target), _checksum(target.layers),
-        recipe.exit or 0, recipe.bits, recipe.keep, len(name),
+        recipe.exit or 0, bits_and_flags(recipe), recipe.keep, len(name),
     )  # fmt: skip
     content = b"".join([top, name, *records, *masks, *scales, *rest])
     whole = b"".join(body)
@@ -261,7 +265,7 @@ class _Growth:
         self._out_of_range = self._not_a_number = 0
         expected, self._structure, self._values, exit_, bits, keep, length = self._read(_TOP)
         name = self._take(length).decode()
-        self._recipe = Recipe(name, exit_ or None, keep, bits)
+        self._recipe = recipe_of(name, exit_, keep, bits)
         if structure(base) != expected:
             msg = (
                 f"base must be the sub-model that this increment to {self._recipe} was made for; "

@@ -6,7 +6,8 @@ exposed to bit errors. Everything is little-endian; format version 1::
 
     header
       envelope with magic "ISMD": see :mod:`insitu_widgets.air.envelope`
-      exit u16 (0: last) | bits u8 (128 more: mixed) | keep f64 | layers u16 | scales u32
+      exit u16 (0: last) | bits u8 (128 more: mixed, 64 more: recalibrated) | keep f64
+      layers u16 | scales u32
       CRC-32 of the architecture (names and shapes) u32 | root's name: u16 length, UTF-8
       one record a layer: mask's way u8, its parameter u8, weights kept u32, mask's bytes u32
                           [16 and 32 bit only: smallest and largest value, f32 each]
@@ -38,8 +39,9 @@ from insitu_widgets.air.channel import GUARDS
 from insitu_widgets.air.envelope import PayloadError
 from insitu_widgets.errors import of_type, one_of
 from insitu_widgets.levels.depth import cut
-from insitu_widgets.levels.derive import Layer, SubModel, weights_and_rest
+from insitu_widgets.levels.derive import weights_and_rest
 from insitu_widgets.levels.recipe import WIDEST_CODE, Recipe
+from insitu_widgets.levels.submodel import Layer, SubModel
 from insitu_widgets.roots import ARCHITECTURES, Root, skeleton
 
 if TYPE_CHECKING:
@@ -56,8 +58,9 @@ _FLOATS: dict[int, np.dtype[np.float16 | np.float32]] = {
     16: np.dtype("<f2"),
     32: np.dtype("<f4"),
 }
-#: What the header's bits have more of where the recipe is mixed; an older receiver refuses that.
-_MIXED = 128
+#: What the header's bits have more of where the recipe is mixed, and where it is recalibrated; an
+#: older receiver refuses that.
+_MIXED, _RECALIBRATED = 128, 64
 #: Bits that say a layer's width.
 _WIDTH_BITS = 3
 _LARGEST_HALF = float(np.finfo(np.float16).max)
@@ -183,7 +186,7 @@ def pack(submodel: SubModel, base: SubModel | None = None) -> Packet:
         widths = coding.pack_codes(less_one, _WIDTH_BITS)
     topology = _TOPOLOGY.pack(
         recipe.exit or 0,
-        recipe.bits + _MIXED * recipe.mixed,
+        bits_and_flags(recipe),
         recipe.keep,
         len(records),
         sum(len(part) for part in scales) // 4,
@@ -193,6 +196,19 @@ def pack(submodel: SubModel, base: SubModel | None = None) -> Packet:
     content = b"".join([topology, name, *records, widths, *masks, *scales, *rest])
     whole_body = b"".join(body)
     return Packet(envelope.seal(MAGIC, VERSION, content, whole_body), whole_body)
+
+
+def bits_and_flags(recipe: Recipe) -> int:
+    """The byte of a header that tells a recipe's bits, and what else it may be."""
+    return recipe.bits + _MIXED * recipe.mixed + _RECALIBRATED * recipe.recalibrated
+
+
+def recipe_of(root: str, exit_: int, keep: float, bits: int) -> Recipe:
+    """The recipe of a header: its exit is 0 for the last one, its bits have the flags."""
+    mixed, bits = divmod(bits, _MIXED)
+    recalibrated, bits = divmod(bits, _RECALIBRATED)
+    flags = {"mixed": bool(mixed), "recalibrated": bool(recalibrated)}
+    return Recipe(root, exit_ or None, keep, bits, **flags)
 
 
 def unpack(
@@ -363,8 +379,8 @@ class _Reader:
         at += _TOPOLOGY.size
         name = self._header[at : at + length].decode()
         at += length
-        mixed, bits = divmod(bits, _MIXED)
-        self.recipe = Recipe(name, exit=exit_ or None, keep=keep, bits=bits, mixed=bool(mixed))
+        self.recipe = recipe_of(name, exit_, keep, bits)
+        bits, mixed = self.recipe.bits, self.recipe.mixed
         self.records: list[_Record] = []
         for _ in range(count):
             way, parameter, kept, size = _MASK.unpack_from(self._header, at)

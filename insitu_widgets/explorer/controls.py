@@ -14,7 +14,7 @@ import ipywidgets as widgets
 
 from insitu_widgets.air.channel import GUARDS
 from insitu_widgets.cards import ROOTS
-from insitu_widgets.levels.recipe import BITS
+from insitu_widgets.levels.recipe import BITS, Recipe
 from insitu_widgets.network.situation import AS_IF, MOST_SEED, NUMBERS, PRESETS, Situation
 from insitu_widgets.units import error_rate, percent, quantity
 
@@ -53,6 +53,8 @@ HELP = {
     "keep": "Parameter level: keep this share of the weights, the largest in magnitude.",
     "bits": "Bit level: bits for each weight; 1 to 8 are codes with a scale for each channel, "
     "16 and 32 are floats.",
+    "recalibrated": "Batch norms hold the statistics of the whole root's features. Measure them "
+    "anew on the sub-model's own: some images, no labels, not a bit more on the air.",
 }
 
 
@@ -102,6 +104,7 @@ class Controls:
             "exit": self._cut("Exit", "exit"),
             "keep": self._cut("Keep", "keep"),
             "bits": self._cut("Bits", "bits"),
+            "recalibrated": self._recalibrated(),
         }
         self.again = self._button(
             "Send again", "Another draw of the channel's noise", "again", "112px"
@@ -154,9 +157,12 @@ class Controls:
                 self._put(self.cuts["exit"], recipe.exit or exits)
                 self._put(self.cuts["keep"], recipe.keep, lambda v: percent(v, 0))
                 self._put(self.cuts["bits"], recipe.bits)
+                self._put(self.cuts["recalibrated"], recipe.recalibrated)
             self.again.disabled = recipe is None  # nothing is sent
             for cut in self.cuts.values():
                 cut.disabled = situation.recipe is None
+            self.cuts["recalibrated"].disabled |= not self._explorer.can_recalibrate
+            for cut in self.cuts.values():
                 cut.layout.visibility = "hidden" if recipe is None else "visible"
         finally:
             self._showing = False
@@ -249,6 +255,12 @@ class Controls:
         )
         return self._watch(widget, lambda value: self._explorer.by_hand(**{name: value}), name)
 
+    def _recalibrated(self) -> Any:
+        box = widgets.Checkbox(description="norms recalibrated", layout=_WIDE, style=_STYLE)
+        return self._watch(
+            box, lambda value: self._explorer.by_hand(recalibrated=value), "recalibrated"
+        )
+
     def _take_preset(self, name: str) -> None:
         if name != CUSTOM:
             start = self._explorer.start
@@ -257,14 +269,18 @@ class Controls:
     def _take_root(self, name: str) -> None:
         """Another root; a recipe chosen by hand goes along, as far as the new root has exits.
 
-        It is then of the root itself, with one width for all layers: what the controls offer.
+        It is then of the root itself, with one width for all layers: what the controls offer; and
+        recalibrated only if it was and the new root can be.
         """
         old, own = self._explorer.situation.recipe, self._explorer.own
         own = own if own and own.name == name else None
         last = (own or ROOTS[name]).num_exits
         exit_ = min((old and old.exit) or last, last)
-        recipe = old and replace(old, root=name, exit=None if exit_ == last else exit_, mixed=False)
+        place = None if exit_ == last else exit_
+        recipe = old and Recipe(name, place, old.keep, old.bits)
         self._explorer.change(root=name, recipe=recipe, own=own)
+        if old and old.recalibrated and self._explorer.can_recalibrate:
+            self._explorer.by_hand(recalibrated=True)
 
     def _take_as_if(self, name: str) -> None:
         self._explorer.change(as_if="" if name == OWN_SIZE else name)

@@ -136,6 +136,15 @@ class Explorer(HasTraits):
         return "" if self.situation.own else missing_images(self.situation.root)
 
     @property
+    def can_recalibrate(self) -> bool:
+        """Whether sub-models of the situation's root may have their norms measured anew here.
+
+        It must be a shipped root with batch norms, and its images must be on this machine.
+        """
+        situation = self.situation
+        return not situation.own and situation.card.has_batch_norms and not self.unmeasured
+
+    @property
     def request(self) -> Request | None:
         """What the situation asks to be measured; ``None`` where nothing is sent."""
         situation, recipe = self.situation, self.decision.recipe
@@ -151,7 +160,7 @@ class Explorer(HasTraits):
         self.situation = replace(self.situation, **values)
 
     def by_hand(self, **cut: Any) -> None:
-        """Choose exit, keep or bits by hand, starting from what is chosen now.
+        """Choose exit, keep, bits or recalibrated by hand, starting from what is chosen now.
 
         What is changed by hand is cut from the root itself, with one width for all layers, even
         where the choice so far was mixed or of the all-in-one root.

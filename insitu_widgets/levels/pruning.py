@@ -15,12 +15,13 @@ from torch import Tensor
 from torch.func import functional_call
 
 from insitu_widgets.errors import in_range
-from insitu_widgets.levels.derive import SubModel, derive, sent
+from insitu_widgets.levels.derive import derive, sent
 from insitu_widgets.levels.descent import descend
 from insitu_widgets.levels.mixed import LayerLoss, divergence
 from insitu_widgets.levels.parameter import masks
 from insitu_widgets.levels.quantised import rebuilt, tensors_of
 from insitu_widgets.levels.retrain import lesson, soft_answers, straight_through
+from insitu_widgets.levels.submodel import SubModel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

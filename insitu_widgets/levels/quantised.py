@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from insitu_widgets.errors import in_range, one_of
 from insitu_widgets.levels.depth import cut
-from insitu_widgets.levels.derive import Layer, SubModel, weights_and_rest
+from insitu_widgets.levels.derive import weights_and_rest
 from insitu_widgets.levels.quantisers import (
     PER_CHANNEL,
     QUANTISERS,
@@ -21,6 +21,7 @@ from insitu_widgets.levels.quantisers import (
     has_room,
 )
 from insitu_widgets.levels.recipe import WIDEST_CODE, Recipe
+from insitu_widgets.levels.submodel import Layer, SubModel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

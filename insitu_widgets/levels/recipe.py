@@ -28,6 +28,7 @@ MOST_EXITS = 1000
 _TEXT = re.compile(
     r"(?P<root>.+?) · (?:exit (?P<exit>\d+)|last exit)"
     r" · keep (?P<keep>\d+(?:\.\d+)?) % · (?P<bits>\d+) bit(?P<mixed> mixed)?"
+    r"(?P<recalibrated> · recalibrated)?"
 )
 
 
@@ -52,6 +53,9 @@ class Recipe:
     mixed
         Mixed precision (section 2.3, the paper's [11]): each layer has its own width, 1 … 8 bits,
         and ``bits`` (2 … 8) is what the weights that are kept take at most on average.
+    recalibrated
+        Batch norms with the statistics of the sub-model's own features
+        (:mod:`insitu_widgets.levels.recalibrate`) instead of the whole root's.
 
     Raises
     ------
@@ -64,6 +68,8 @@ class Recipe:
     'resnet-digits · exit 3 · keep 20 % · 4 bit'
     >>> str(Recipe("resnet-digits", exit=3, keep=0.2, bits=3, mixed=True))
     'resnet-digits · exit 3 · keep 20 % · 3 bit mixed'
+    >>> str(Recipe("resnet-digits", keep=0.1, recalibrated=True))
+    'resnet-digits · last exit · keep 10 % · 32 bit · recalibrated'
     """
 
     root: str
@@ -71,12 +77,15 @@ class Recipe:
     keep: float = 1.0
     bits: int = 32
     mixed: bool = False
+    recalibrated: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.root, str) or not self.root:
             msg = f"root must be a root's name; got {self.root!r}. Try one of {', '.join(ROOTS)}."
             raise ValueError(msg)
         one_of("bits", self.bits, BITS)
+        for field in ("mixed", "recalibrated"):
+            _check_flag(field, getattr(self, field))
         self._check_mixed()
         keep: object = self.keep
         number = isinstance(keep, Real) and not isinstance(keep, bool)
@@ -87,6 +96,12 @@ class Recipe:
             )
             raise ValueError(msg)
         card = card_of(self.root)
+        if self.recalibrated and card and not card.has_batch_norms:
+            msg = (
+                f"recalibrated must be False for {self.root}; got True. It has layer norms, which "
+                f"keep no statistics: there is nothing to recalibrate."
+            )
+            raise ValueError(msg)
         if self.exit is not None:
             last = card.num_exits if card else MOST_EXITS
             wanted: int | None = in_range(f"exit of {self.root}", self.exit, 1, last)
@@ -94,10 +109,6 @@ class Recipe:
         object.__setattr__(self, "keep", float(self.keep))
 
     def _check_mixed(self) -> None:
-        mixed: object = self.mixed
-        if not isinstance(mixed, bool):
-            msg = f"mixed must be True or False; got {mixed!r}. Give one of them."
-            raise ValueError(msg)  # noqa: TRY004  (every bad field of a recipe is a ValueError)
         if self.mixed and self.bits not in MIXED_BITS:
             msg = (
                 f"bits of a mixed recipe must be one of {', '.join(map(str, MIXED_BITS))}, the "
@@ -117,14 +128,16 @@ class Recipe:
         return self._order < other._order
 
     @property
-    def _order(self) -> tuple[str, float, float, int, bool]:
-        return (self.root, self.exit or float("inf"), self.keep, self.bits, self.mixed)
+    def _order(self) -> tuple[str, float, float, int, bool, bool]:
+        depth = self.exit or float("inf")
+        return (self.root, depth, self.keep, self.bits, self.mixed, self.recalibrated)
 
     def __str__(self) -> str:
         place = "last exit" if self.exit is None else f"exit {self.exit}"
         percent = (Decimal(repr(self.keep)) * 100).normalize()  # exact: the text is a key too
         width = f"{self.bits} bit{' mixed' if self.mixed else ''}"
-        return f"{self.root} · {place} · keep {percent:f} % · {width}"
+        norms = " · recalibrated" if self.recalibrated else ""
+        return f"{self.root} · {place} · keep {percent:f} % · {width}{norms}"
 
     @property
     def cut(self) -> str:
@@ -155,4 +168,11 @@ class Recipe:
             keep=float(Decimal(match["keep"]) / 100),
             bits=int(match["bits"]),
             mixed=match["mixed"] is not None,
+            recalibrated=match["recalibrated"] is not None,
         )
+
+
+def _check_flag(field: str, value: object) -> None:
+    if not isinstance(value, bool):
+        msg = f"{field} must be True or False; got {value!r}. Give one of them."
+        raise ValueError(msg)  # noqa: TRY004  (every bad field of a recipe is a ValueError)

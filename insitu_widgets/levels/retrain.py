@@ -18,11 +18,12 @@ from torch.nn import functional
 
 from insitu_widgets.errors import in_range
 from insitu_widgets.levels import bit
-from insitu_widgets.levels.derive import SubModel, weights_and_rest
+from insitu_widgets.levels.derive import weights_and_rest
 from insitu_widgets.levels.descent import descend
 from insitu_widgets.levels.quantised import Quantised, rebuilt
 from insitu_widgets.levels.quantisers import PER_CHANNEL, Coded
 from insitu_widgets.levels.recipe import WIDEST_CODE
+from insitu_widgets.levels.submodel import SubModel
 from insitu_widgets.roots import Root
 
 if TYPE_CHECKING:

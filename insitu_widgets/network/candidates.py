@@ -25,6 +25,8 @@ from tqdm import tqdm
 
 from insitu_widgets.cards import NESTED_ROOTS, NESTED_SUFFIX, ROOTS, card_of
 from insitu_widgets.data import load_data
+from insitu_widgets.levels.derive import derive
+from insitu_widgets.levels.recalibrate import calibration_images
 from insitu_widgets.levels.recipe import Recipe
 from insitu_widgets.network.catalogue import tables_of
 from insitu_widgets.network.envelope import (
@@ -33,8 +35,6 @@ from insitu_widgets.network.envelope import (
     RECALIBRATED,
     Candidate,
     Channel,
-    cut,
-    in_words,
     measured,
     recipes,
 )
@@ -61,8 +61,6 @@ PROTECTED, CODE_RATE = (0, 1, 2), 0.5
 MORE_KEEPS, MORE_BITS = (0.3, 0.4), (6,)
 #: Mixed codes that are sent recalibrated, bare and with one bit protected: a layer may have one.
 MIXED_KEEPS, MIXED_AVERAGES = (1.0, 0.5, 0.4, 0.3), (3, 4)
-#: Training images that norms are recalibrated on.
-CALIBRATION = 1000
 JOB_COLUMNS = (
     *("root", "exit", "keep", "bits", "mixed", "norms"),
     *("bit_error_rate", "guard", "protected", "code_rate", "seeds"),
@@ -73,11 +71,10 @@ _CLEAN = Channel(seeds=())
 
 
 class Job(NamedTuple):
-    """What is measured: a recipe over a channel, its norms as they are or recalibrated."""
+    """What is measured: a recipe over a channel."""
 
     recipe: Recipe
     channel: Channel
-    recalibrated: bool = False
 
 
 @dataclass(frozen=True)
@@ -114,8 +111,8 @@ def _clean(root: str, count: int, exits: Sequence[int], *, norms: bool) -> Itera
         more = [Recipe(root, *levels) for levels in product(exits, MORE_KEEPS, AVERAGES)]
         floats = [r for r in recipes(root, FAMILIES[1], count) if r.keep < 1.0]
         more = [*more, *(replace(recipe, mixed=True) for recipe in more), *floats]
-        for recipe in dict.fromkeys((*recipes(root, RECALIBRATED, count), *fine, *more)):
-            yield Job(recipe, Channel(), recalibrated=True)
+        for recipe in dict.fromkeys(_again((*recipes(root, RECALIBRATED, count), *fine, *more))):
+            yield Job(recipe, Channel())
 
 
 def _sent(root: str, exits: Sequence[int], rate: float, seeds: tuple[int, ...]) -> Iterator[Job]:
@@ -133,12 +130,18 @@ def _sent_recalibrated(
 ) -> Iterator[Job]:
     """The same codes and some more, recipe by recipe: each is recalibrated once."""
     bare, *safe = (Channel(rate, "none", m, CODE_RATE, seeds) for m in PROTECTED)
-    for levels in product(exits, SENT_KEEPS, SENT_BITS + MORE_BITS):
-        for channel in (bare, *safe):
-            yield Job(Recipe(root, *levels), channel, recalibrated=True)
-    for levels in product(exits, MIXED_KEEPS, MIXED_AVERAGES):
-        for channel in (bare, *safe[:1]):
-            yield Job(Recipe(root, *levels, mixed=True), channel, recalibrated=True)
+    plain = [Recipe(root, *levels) for levels in product(exits, SENT_KEEPS, SENT_BITS + MORE_BITS)]
+    for recipe, channel in product(_again(plain), (bare, *safe)):
+        yield Job(recipe, channel)
+    cuts = product(exits, MIXED_KEEPS, MIXED_AVERAGES)
+    mixed = [Recipe(root, *levels, mixed=True) for levels in cuts]
+    for recipe, channel in product(_again(mixed), (bare, *safe[:1])):
+        yield Job(recipe, channel)
+
+
+def _again(found: Iterable[Recipe]) -> Iterator[Recipe]:
+    """The same recipes, recalibrated."""
+    return (replace(recipe, recalibrated=True) for recipe in found)
 
 
 @lru_cache(maxsize=4)
@@ -162,10 +165,9 @@ def read(lines: Iterable[str]) -> Iterator[Row]:
     """Rows of a table: lines of notes that begin with #, a heading, then one candidate a line."""
     for values in csv.DictReader(line for line in lines if not line.startswith("#")):
         job = job_of(values)
-        what = in_words(job.recipe, recalibrated=job.recalibrated)
         right = float(values["right_even"]), float(values["right_odd"])
         seen = int(values["seen_even"]), int(values["seen_odd"])
-        candidate = Candidate(what, float(values["num_bits"]), right, seen)
+        candidate = Candidate(str(job.recipe), float(values["num_bits"]), right, seen)
         yield Row(job, candidate)
 
 
@@ -177,6 +179,7 @@ def job_of(values: Mapping[str, str]) -> Job:
         float(values["keep"]),
         int(values["bits"]),
         mixed=values["mixed"] == "mixed",
+        recalibrated=values["norms"] == _RECALIBRATED,
     )
     channel = Channel(
         float(values["bit_error_rate"]),
@@ -185,7 +188,7 @@ def job_of(values: Mapping[str, str]) -> Job:
         float(values["code_rate"]),
         tuple(map(int, values["seeds"].split())),
     )
-    return Job(recipe, channel, values["norms"] == _RECALIBRATED)
+    return Job(recipe, channel)
 
 
 def written(row: Row) -> list[object]:
@@ -199,7 +202,7 @@ def job_written(job: Job) -> list[object]:
     """What was measured, in the order of :data:`JOB_COLUMNS`."""
     recipe, channel = job.recipe, job.channel
     mixed = "mixed" if recipe.mixed else ""
-    norms = _RECALIBRATED if job.recalibrated else ""
+    norms = _RECALIBRATED if recipe.recalibrated else ""
     sent = (channel.bit_error_rate, channel.guard, channel.protected, channel.code_rate)
     levels = (recipe.root, recipe.exit or "", recipe.keep, recipe.bits, mixed, norms)
     return [*levels, *sent, " ".join(map(str, channel.seeds))]
@@ -227,12 +230,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     card = card_of(options.root)
     assert card is not None
     images = load_data(card.data, limit=options.images)
-    training = load_data(card.data, "train", limit=CALIBRATION)
     precision = "bfloat16" if options.bfloat16 else "float32"
     conditions = f"images: {len(images)} test images of {card.data}; computed in {precision}"
     wanted = list(plan(options.root, range(options.seeds)))
-    if any(job.recalibrated for job in wanted):
-        conditions += f"; norms recalibrated on {len(training)} training images"
+    if any(job.recipe.recalibrated for job in wanted):
+        training = len(calibration_images(options.root))
+        conditions += f"; norms recalibrated on {training} training images"
     table = TableFile(
         path,
         f"python -m insitu_widgets.network.candidates {options.root}"
@@ -249,10 +252,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         tqdm(total=len(left), unit="candidate") as bar,
         torch.autocast("cpu", torch.bfloat16, enabled=options.bfloat16),
     ):
-        for (recipe, again), jobs in groupby(left, lambda job: (job.recipe, job.recalibrated)):
-            found = cut(root, recipe, training if again else None)
+        for recipe, jobs in groupby(left, lambda job: job.recipe):
+            submodel = derive(root, recipe)
             for job in jobs:
-                candidate = measured(root, found, images, job.channel)
+                candidate = measured(root, submodel, images, job.channel)
                 table.add(written(Row(job, candidate)))
                 bar.update()
 

@@ -58,8 +58,8 @@ class Measurement:
     seeds: int
 
 
-#: What follows the bits of a mixed recipe in a file.
-_MIXED = " mixed"
+#: What follows the bits of a mixed recipe in a file, and then those of a recalibrated one.
+_MIXED, _RECALIBRATED = " mixed", " recalibrated"
 COLUMNS = ("root", "exit", "keep", "bits", *(item.name for item in fields(Measurement)[1:]))
 
 
@@ -104,11 +104,11 @@ def write_rows(rows: Iterable[Measurement], file: TextIO) -> None:
     """Append rows as CSV, without a heading; accuracies with six digits, what is a key exactly."""
     writer = csv.writer(file, lineterminator="\n")
     for row in rows:
-        root, exit_, keep, bits, mixed = astuple(row.recipe)
+        recipe = row.recipe
         error_rate, *values = astuple(row)[1:]
         rounded = [f"{v:.6g}" if isinstance(v, float) else v for v in values]
-        width = f"{bits}{_MIXED}" if mixed else bits
-        key = (root, exit_ or "", _exact(keep), width, _exact(error_rate))
+        width = f"{recipe.bits}{_MIXED * recipe.mixed}{_RECALIBRATED * recipe.recalibrated}"
+        key = (recipe.root, recipe.exit or "", _exact(recipe.keep), width, _exact(error_rate))
         writer.writerow([*key, *rounded])
 
 
@@ -145,14 +145,16 @@ def _row(number: int, values: list[str]) -> Measurement:
         msg = f"line {number} must have {len(COLUMNS)} values; got {len(values)}. Measure it anew."
         raise ValueError(msg)
     root, exit_, keep, bits, error_rate, guard, size, count, mean, low, high, images, seeds = values
+    width = bits.removesuffix(_RECALIBRATED)
     try:
         return Measurement(
             _recipe(
                 root,
                 int(exit_) if exit_ else None,
                 float(keep),
-                int(bits.removesuffix(_MIXED)),
-                mixed=bits.endswith(_MIXED),
+                int(width.removesuffix(_MIXED)),
+                mixed=width.endswith(_MIXED),
+                recalibrated=width != bits,
             ),
             float(error_rate),
             guard,

@@ -19,8 +19,8 @@ from insitu_widgets.data import ImageSet
 from insitu_widgets.errors import in_range
 from insitu_widgets.estimate import Estimate
 from insitu_widgets.levels import bit
-from insitu_widgets.levels.derive import SubModel
 from insitu_widgets.levels.recipe import WIDEST_CODE
+from insitu_widgets.levels.submodel import SubModel
 from insitu_widgets.roots import Root
 
 #: Bits of a pixel, where the image itself is sent.

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from insitu_widgets.data import ImageSet
 from insitu_widgets.errors import in_range, one_of
-from insitu_widgets.levels.derive import SubModel
+from insitu_widgets.levels.submodel import SubModel
 from insitu_widgets.network.tuning import Tuning, tune
 from insitu_widgets.roots import is_weight
 

@@ -31,7 +31,7 @@ from insitu_widgets.units import percent, quantity
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from insitu_widgets.levels.derive import SubModel
+    from insitu_widgets.levels.submodel import SubModel
     from insitu_widgets.roots import Root
 
 #: Bytes are written into the memory so often.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from insitu_widgets.air import protection
 from insitu_widgets.air.channel import Link, transmit
@@ -18,11 +18,11 @@ from insitu_widgets.cards import NESTED_SUFFIX, card_of
 from insitu_widgets.errors import in_range, one_of
 from insitu_widgets.estimate import Estimate
 from insitu_widgets.evaluate import right_answers
-from insitu_widgets.levels.derive import SubModel, derive
+from insitu_widgets.levels.derive import derive
 from insitu_widgets.levels.quantisers import PER_CHANNEL, Coded
-from insitu_widgets.levels.recalibrate import recalibrated
 from insitu_widgets.levels.recipe import WIDEST_CODE, Recipe
 from insitu_widgets.levels.retrain import Hardening, TrainingStep, retrain
+from insitu_widgets.levels.submodel import SubModel
 from insitu_widgets.roots import Root
 from insitu_widgets.units import quantity
 
@@ -101,13 +101,6 @@ class Channel:
     seeds: tuple[int, ...] = (0,)
 
 
-class Cut(NamedTuple):
-    """A sub-model and its recipe in words, which tell whether it was recalibrated."""
-
-    submodel: SubModel
-    what: str
-
-
 def best(candidates: Sequence[Candidate], budget_bits: float) -> Best:
     """Choose on one half of the images, measure on the other, both ways.
 
@@ -146,7 +139,8 @@ def recipes(root: str, family: str, exits: int) -> list[Recipe]:
     """
     one_of("family", family, FAMILIES)
     card = card_of(root)
-    if family == RECALIBRATED and card and not card.has_batch_norms:
+    again = family == RECALIBRATED
+    if again and card and not card.has_batch_norms:
         return []
     every = range(1, exits + 1)
     if family == "depth alone":
@@ -159,16 +153,11 @@ def recipes(root: str, family: str, exits: int) -> list[Recipe]:
     if family == ALL_IN_ONE:
         return [Recipe(root + NESTED_SUFFIX, *levels) for levels in product(every, KEEPS, WIDTHS)]
     mixed = [Recipe(root, *levels, mixed=True) for levels in product(every, KEEPS, AVERAGES)]
-    return [*(Recipe(root, *levels) for levels in product(every, KEEPS, WIDTHS)), *mixed]
+    found = [*(Recipe(root, *levels) for levels in product(every, KEEPS, WIDTHS)), *mixed]
+    return [replace(recipe, recalibrated=True) for recipe in found] if again else found
 
 
-def measure(
-    root: Root,
-    recipe: Recipe,
-    images: ImageSet,
-    channel: Channel,
-    calibration: ImageSet | None = None,
-) -> Candidate:
+def measure(root: Root, recipe: Recipe, images: ImageSet, channel: Channel) -> Candidate:
     """Cut, pack, send and measure one sub-model.
 
     Parameters
@@ -179,39 +168,22 @@ def measure(
         What it is measured on.
     channel
         What happens to it on its way.
-    calibration
-        Other images, to recalibrate its norms on before it is packed
-        (:func:`~insitu_widgets.levels.recalibrate.recalibrated`); ``None`` leaves them as they are.
 
     Raises
     ------
     ValueError
-        If more bits are to be protected than a code has, or bits of floats; or if there are no
-        batch norms to recalibrate.
+        If more bits are to be protected than a code has, or bits of floats.
     """
-    return measured(root, cut(root, recipe, calibration), images, channel)
+    return measured(root, derive(root, recipe), images, channel)
 
 
-def cut(root: Root, recipe: Recipe, calibration: ImageSet | None = None) -> Cut:
-    """Cut a candidate as :func:`measure` does, and recalibrate it where there are images for it."""
-    submodel = derive(root, recipe)
-    if calibration is not None:
-        submodel = recalibrated(submodel, calibration)
-    return Cut(submodel, in_words(recipe, recalibrated=calibration is not None))
-
-
-def in_words(recipe: Recipe, *, recalibrated: bool) -> str:
-    """A candidate's recipe in words, which tell whether it was recalibrated."""
-    return f"{recipe} · recalibrated" if recalibrated else str(recipe)
-
-
-def measured(root: Root, found: Cut, images: ImageSet, channel: Channel) -> Candidate:
-    """What arrives of a cut candidate, as :func:`measure` measures it."""
+def measured(root: Root, submodel: SubModel, images: ImageSet, channel: Channel) -> Candidate:
+    """What arrives of a sub-model, as :func:`measure` measures it."""
     rights, num_bits = [], 0.0
-    for arrived, num_bits in arrivals(root, found.submodel, channel):  # noqa: B007
+    for arrived, num_bits in arrivals(root, submodel, channel):  # noqa: B007
         rights.append(halves(arrived.module, images))
     means = [sum(values) / len(rights) for values in zip(*rights, strict=True)]
-    return Candidate(found.what, num_bits, (means[0], means[1]), _sizes(images))
+    return Candidate(str(submodel.recipe), num_bits, (means[0], means[1]), _sizes(images))
 
 
 def arrivals(root: Root, submodel: SubModel, channel: Channel) -> Iterator[tuple[SubModel, float]]:

@@ -21,8 +21,9 @@ from insitu_widgets.air.payload import Packet, pack, unpack
 from insitu_widgets.air.radio import RELIABLE_BER, Radio, fastest
 from insitu_widgets.errors import in_range
 from insitu_widgets.levels import depth
-from insitu_widgets.levels.derive import SubModel, derive
+from insitu_widgets.levels.derive import derive
 from insitu_widgets.levels.recipe import WIDEST_CODE, Recipe
+from insitu_widgets.levels.submodel import SubModel
 
 if TYPE_CHECKING:
     from insitu_widgets.air.trace import Trace

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from insitu_widgets.data import ImageSet
-    from insitu_widgets.levels.derive import SubModel
+    from insitu_widgets.levels.submodel import SubModel
     from insitu_widgets.roots import Root
 
 FOLDER = Path(__file__).parents[1] / "catalogue"

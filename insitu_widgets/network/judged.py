@@ -30,9 +30,9 @@ from insitu_widgets.cards import ROOTS, card_of
 from insitu_widgets.data import balanced, load_data
 from insitu_widgets.estimate import Z_95
 from insitu_widgets.evaluate import right_answers
+from insitu_widgets.levels.derive import derive
 from insitu_widgets.network.candidates import (
     BIT_ERROR_RATES,
-    CALIBRATION,
     JOB_COLUMNS,
     Job,
     Row,
@@ -42,7 +42,7 @@ from insitu_widgets.network.candidates import (
     whole_bits,
 )
 from insitu_widgets.network.catalogue import shipped_lines
-from insitu_widgets.network.envelope import arrivals, cut, measured
+from insitu_widgets.network.envelope import arrivals, measured
 from insitu_widgets.network.table_file import TableFile
 from insitu_widgets.roots import load_root
 
@@ -203,12 +203,10 @@ def written(row: Finalist | Judged) -> list[object]:
     return [*measured_of, "", row.right, *moved, row.seen]
 
 
-def judge(
-    share: float, job: Job, images: ImageSet, calibration: ImageSet, expected: Tensor
-) -> Judged:
+def judge(share: float, job: Job, images: ImageSet, expected: Tensor) -> Judged:
     """Measure one choice; ``expected [N]`` tells which images the root answers rightly."""
     root = load_root(job.recipe.root)
-    submodel = cut(root, job.recipe, calibration if job.recalibrated else None).submodel
+    submodel = derive(root, job.recipe)
     lost, gained, num_bits = list[int](), list[int](), 0.0
     for arrived, num_bits in arrivals(root, submodel, job.channel):  # noqa: B007
         right = right_answers(arrived.module, images)
@@ -262,7 +260,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not known.keys() <= {(share, _again(row)) for share, best in wanted for row in best}:
         msg = f"{path} holds finalists of other candidates. Delete it, or name another --out."
         raise SystemExit(msg)
-    calibration = load_data(card.data, "train", limit=CALIBRATION)
     second = between(images, first, choosing)
     last = between(images, choosing, len(images))
     with torch.autocast("cpu", torch.bfloat16, enabled=options.bfloat16):
@@ -270,12 +267,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for share, best in tqdm(wanted, unit="share"):
             for row in best:
                 if (share, _again(row)) not in known:
-                    found = _finalist(share, row, second, calibration)
+                    found = _finalist(share, row, second)
                     known[share, found.job] = found
                     table.add(written(found))
             job = _drawn(choice([known[share, _again(row)] for row in best]).job, DRAWS)
             if (share, job) not in done:
-                table.add(written(judge(share, job, last, calibration, expected)))
+                table.add(written(judge(share, job, last, expected)))
 
 
 def _again(row: Row) -> Job:
@@ -292,12 +289,11 @@ def _drawn(job: Job, draws: int) -> Job:
     return job._replace(channel=replace(channel, seeds=tuple(range(first, first + draws))))
 
 
-def _finalist(share: float, row: Row, images: ImageSet, calibration: ImageSet) -> Finalist:
+def _finalist(share: float, row: Row, images: ImageSet) -> Finalist:
     """Measure a finalist on the further images."""
     job = _again(row)
     root = load_root(job.recipe.root)
-    found = cut(root, job.recipe, calibration if job.recalibrated else None)
-    more = measured(root, found, images, job.channel)
+    more = measured(root, derive(root, job.recipe), images, job.channel)
     return Finalist(share, job, more.num_bits, sum(row.candidate.right) + sum(more.right))
 
 

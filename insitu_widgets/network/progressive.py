@@ -16,8 +16,9 @@ from insitu_widgets.air.channel import Link, transmit
 from insitu_widgets.air.payload import Packet, Report, pack, unpack
 from insitu_widgets.errors import in_range
 from insitu_widgets.levels.depth import cut
-from insitu_widgets.levels.derive import SubModel, derive
+from insitu_widgets.levels.derive import derive
 from insitu_widgets.levels.recipe import Recipe
+from insitu_widgets.levels.submodel import SubModel
 from insitu_widgets.roots import Root
 
 if TYPE_CHECKING:

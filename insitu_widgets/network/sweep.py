@@ -23,6 +23,7 @@ from insitu_widgets.evaluate import accuracies, accuracy, batch_of
 from insitu_widgets.levels.allocation import shipped_sensitivity
 from insitu_widgets.levels.depth import Joined, share_a_trunk
 from insitu_widgets.levels.derive import derive
+from insitu_widgets.levels.recalibrate import calibration_images
 from insitu_widgets.levels.recipe import WIDEST_CODE, Recipe
 from insitu_widgets.model_card import day_and_machine, weights_digest
 from insitu_widgets.network.catalogue import Catalogue, Measurement, Table, largest
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from insitu_widgets.air.payload import Packet
-    from insitu_widgets.levels.derive import SubModel
+    from insitu_widgets.levels.submodel import SubModel
     from insitu_widgets.network.outcome import Outcome
 
 
@@ -114,7 +115,8 @@ def sweep(
     ----------
     recipes
         What to cut; each must be of a shipped root, or of ``root``. Mixed ones need the root's
-        sensitivity, which is shipped with shipped roots only. Or a study.
+        sensitivity, which is shipped with shipped roots only, recalibrated ones some of its
+        training images. Or a study.
     images
         The images to measure on; all of them are used.
     root
@@ -224,15 +226,17 @@ def _wanted(recipes: Iterable[Recipe], root: Root | None) -> list[Recipe]:
         of_type("root", root, Root, "Wrap your network: Root.wrap(...), or leave it out.")
         for recipe in wanted:
             one_of("recipe.root, as root is given,", recipe.root, (root.name,))
-            if recipe.mixed:
+            if recipe.mixed or recipe.recalibrated:
                 msg = (
-                    f"recipes of your own root must have one width for all layers; got {recipe}. "
-                    f"Give mixed=False, or measure it yourself: derive(root, recipe, "
-                    f"sensitivity=…), pack, accuracy."
+                    f"recipes of your own root must have one width for all layers and its own "
+                    f"norms; got {recipe}. Give mixed=False, recalibrated=False, or measure it "
+                    f"yourself: derive(root, recipe, sensitivity=…, images=…), pack, accuracy."
                 )
                 raise ValueError(msg)
     for name in {recipe.root for recipe in wanted if recipe.mixed}:
         shipped_sensitivity(name)  # now, not when the first of them comes up
+    for name in {recipe.root for recipe in wanted if recipe.recalibrated}:
+        calibration_images(name)
     return list(dict.fromkeys(wanted))
 
 
@@ -246,7 +250,7 @@ def jobs_of(recipes: Sequence[Recipe], channels: Channels) -> Iterator[Job]:
         # Masks are global over a sub-model: pruned exits differ in the blocks that they share.
         # Widths of mixed ones are allocated over a sub-model: their exits differ there, too.
         alike = recipe.keep == 1.0 and not recipe.mixed
-        key: object = (recipe.root, recipe.bits) if alike else recipe
+        key: object = (recipe.root, recipe.bits, recipe.recalibrated) if alike else recipe
         groups.setdefault(key, []).append(recipe)
     bit_error_rates, guards, seeds = channels
     for rate in dict.fromkeys(bit_error_rates):

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from insitu_widgets.air.payload import Packet
-    from insitu_widgets.levels.derive import SubModel
+    from insitu_widgets.levels.submodel import SubModel
     from insitu_widgets.network.catalogue import Catalogue, Measurement
 
 #: The bit-error rate that the paper finds sufficient (section 4).

@@ -10,7 +10,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from insitu_widgets import Link, PayloadError, Recipe, Root, derive, pack, transmit, unpack
+from insitu_widgets import (
+    Link,
+    PayloadError,
+    Recipe,
+    Root,
+    derive,
+    load_root,
+    pack,
+    transmit,
+    unpack,
+)
 from insitu_widgets.air import coding, increment
 from insitu_widgets.air.increment import NotNestedError, order_bits
 from insitu_widgets.air.payload import Packet
@@ -122,6 +132,18 @@ def test_a_base_that_is_not_nested_is_refused_with_the_remedy(nested, small, lar
     base, target = chain(nested, small, large)
     with pytest.raises(NotNestedError, match=rf"base must be nested in .*{why}.*pack it whole"):
         pack(target, base=base)
+
+
+def test_an_increment_brings_norms_that_were_measured_anew():
+    root = load_root("resnet-digits-nested")
+    small, large = (
+        derive(root, Recipe(root.name, 3, keep, 4, recalibrated=True)) for keep in (0.2, 0.5)
+    )
+    packet = pack(large, base=small)
+    held, _ = unpack(packet, base=small)
+    assert held == large
+    assert held.recipe.recalibrated
+    assert packet.num_bits < pack(large).num_bits
 
 
 def test_a_mixed_recipe_neither_grows_nor_is_grown_into(nested):

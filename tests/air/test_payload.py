@@ -1,6 +1,7 @@
 import math
 import struct
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -88,6 +89,20 @@ def test_a_shipped_sub_model_comes_back_to_the_bit(roots, name, exit_, cut):
     assert arrived == sent
     assert pack(arrived) == packet
     assert sum(packet.breakdown().values()) == packet.num_bits
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_a_recalibrated_sub_model_comes_back_with_its_norms_in_as_many_bits(roots, mixed):
+    plain = Recipe("resnet-digits", 4, 0.2, 3, mixed=mixed)
+    recipe = replace(plain, recalibrated=True)
+    sent = derive(roots["resnet-digits"], recipe)
+    packet, before = pack(sent), pack(derive(roots["resnet-digits"], plain))
+    arrived, _ = unpack(packet)
+    assert arrived == sent
+    assert arrived.recipe == recipe
+    assert packet.body == before.body
+    assert packet.breakdown() == before.breakdown()
+    assert packet.header != before.header
 
 
 @given(st.sampled_from([1, 2]), st.floats(0.001, 1) | st.just(1.0), st.sampled_from(MIXED_BITS))

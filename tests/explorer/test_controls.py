@@ -1,10 +1,11 @@
 """Controls without a browser: each sets the situation, and shows what it has become."""
 
 import html
+from dataclasses import replace
 
 import pytest
 
-from insitu_widgets.explorer import words
+from insitu_widgets.explorer import live, words
 from insitu_widgets.explorer.charts import Charts
 from insitu_widgets.explorer.controls import CUSTOM, OWN_SIZE, Controls, say, stops
 from insitu_widgets.explorer.dashboard import dashboard
@@ -107,8 +108,33 @@ def test_by_hand_and_back(explorer, controls):
     controls.cuts["keep"].value = 0.2
     controls.cuts["bits"].value = 16
     assert explorer.situation.recipe == Recipe("resnet-digits", keep=0.2, bits=16)
+    controls.cuts["recalibrated"].value = True
+    expected = Recipe("resnet-digits", keep=0.2, bits=16, recalibrated=True)
+    assert explorer.situation.recipe == expected
+    controls.cuts["bits"].value = 8
+    assert explorer.situation.recipe == replace(expected, bits=8)
+    controls.cuts["recalibrated"].value = False
+    assert not explorer.situation.recipe.recalibrated
     controls.mode.value = "network"
     assert explorer.situation.recipe is None
+
+
+def test_norms_are_recalibrated_where_there_are_norms_and_images(explorer, controls, monkeypatch):
+    controls.mode.value = "hand"
+    controls.cuts["recalibrated"].value = True
+    controls.root.value = "vgg-digits"
+    assert explorer.situation.recipe.recalibrated
+    controls.root.value = "vit-digits"  # layer norms
+    assert controls.cuts["recalibrated"].disabled
+    assert not explorer.situation.recipe.recalibrated
+    assert not controls.cuts["bits"].disabled
+    controls.root.value = "vgg-digits"
+    assert not controls.cuts["recalibrated"].disabled
+    controls.cuts["recalibrated"].value = True
+    monkeypatch.setattr(live.cifar100, "find", lambda: None)
+    controls.root.value = "resnet18-cifar100"
+    assert controls.cuts["recalibrated"].disabled
+    assert not explorer.situation.recipe.recalibrated
 
 
 def test_another_root_takes_the_cut_along_as_far_as_it_has_exits(explorer, controls):

@@ -84,7 +84,7 @@ def test_a_large_ones_sub_models_need_no_re_training_and_the_whole_one_holds(nam
     found = {
         row.job.recipe: sum(row.candidate.right) / sum(row.candidate.seen)
         for row in load_candidates(plain)
-        if row.job.channel == Channel() and not row.job.recalibrated
+        if row.job.channel == Channel() and not row.job.recipe.recalibrated
     }
     more = {(0.1, 32): 0.02, (0.2, 32): -0.01}  # one shot of a fifth loses two points of floats
     more |= {(0.1, bits): 0.05 for bits in (4, 3, 2)} | {(0.2, bits): 0.01 for bits in (4, 3, 2)}

@@ -11,8 +11,9 @@ from insitu_widgets import Recipe, Root, derive
 from insitu_widgets.cards import ROOTS
 from insitu_widgets.levels import depth
 from insitu_widgets.levels.bit import reconstruct
-from insitu_widgets.levels.derive import SubModel, sent, weights_and_rest
+from insitu_widgets.levels.derive import sent, weights_and_rest
 from insitu_widgets.levels.recipe import BITS, MIXED_BITS
+from insitu_widgets.levels.submodel import SubModel
 from tests.conftest import losses_of
 
 

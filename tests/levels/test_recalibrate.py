@@ -1,12 +1,21 @@
 """Recalibration: the norms fit the sub-model's own features, and nothing else has changed."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
 from insitu_widgets import ImageSet, Recipe, accuracy, derive, load_data, pack, unpack
 from insitu_widgets.cards import ROOTS
-from insitu_widgets.levels.recalibrate import BATCH, recalibrated
+from insitu_widgets.cifar100 import DataError
+from insitu_widgets.levels import recalibrate
+from insitu_widgets.levels.recalibrate import (
+    BATCH,
+    CALIBRATION,
+    calibration_images,
+    recalibrated,
+)
 
 NAME = "resnet-digits"
 RECIPE = Recipe(NAME, keep=0.1, bits=4)
@@ -64,7 +73,7 @@ def test_several_passes_count_alike(cut):
 def test_nothing_but_statistics_changes_and_no_bit_is_added(cut, training, roots):
     before = {name: tensor.clone() for name, tensor in roots[NAME].state_dict().items()}
     again = recalibrated(cut, training)
-    assert again.recipe == cut.recipe
+    assert again.recipe == replace(cut.recipe, recalibrated=True)
     assert again.layers is cut.layers
     changed = {n for n, t in again.rest.items() if not torch.equal(t, cut.rest[n])}
     assert changed == {n for n in cut.rest if n.endswith(("running_mean", "running_var"))}
@@ -104,6 +113,36 @@ def test_what_cannot_be_recalibrated_says_why(cut, training, roots):
         recalibrated(roots[NAME], training)
     with pytest.raises(TypeError, match=r"images must be of type ImageSet; got Tensor\. Load some"):
         recalibrated(cut, training.images)
+
+
+def test_a_recipe_asks_for_it(roots, cut):
+    recipe = replace(RECIPE, recalibrated=True)
+    shipped = load_data("digits", "train", limit=CALIBRATION["digits"])
+    again = derive(roots[NAME], recipe)
+    assert again == derive(roots[NAME], recipe, images=shipped) == recalibrated(cut, shipped)
+    assert again.recipe == recipe
+    assert derive(roots[NAME], recipe, images=shipped.take(torch.arange(50))) != again
+    assert derive(roots[NAME], RECIPE, images=shipped) == cut  # which asks for nothing
+
+
+def test_exits_that_keep_all_weights_have_their_blocks_in_common(roots):
+    """What comes later changes no norm: one pass measures all exits of a sweep."""
+    deep, shallow = (
+        derive(roots[NAME], Recipe(NAME, exit_, bits=3, recalibrated=True)) for exit_ in (5, 2)
+    )
+    both = {name: tensor for name, tensor in shallow.rest.items() if not name.startswith("head")}
+    assert len(both) > 10
+    assert all(torch.equal(tensor, deep.rest[name]) for name, tensor in both.items())
+
+
+def test_without_images_it_says_which_are_missing(tiny, monkeypatch, few):
+    mine = Recipe("tiny", recalibrated=True)
+    with pytest.raises(ValueError, match=r"images must be given .* 'tiny'; got none\. .*images=…"):
+        derive(tiny, mine)
+    monkeypatch.setattr(recalibrate, "has_data", lambda _: False)
+    calibration_images.cache_clear()
+    with pytest.raises(DataError, match=r"images must be on this machine .*load_data\('digits'\)"):
+        calibration_images(NAME)
 
 
 @pytest.mark.parametrize("name", ["resnet-digits", "vgg-digits", "vit-digits"])

@@ -17,6 +17,10 @@ cuts = (
 recipes = st.builds(Recipe, *cuts, st.sampled_from(BITS)) | st.builds(
     Recipe, *cuts, st.sampled_from(MIXED_BITS), st.just(True)
 )
+norms = st.sampled_from(["my own root", "resnet-digits", "vgg-digits", "vgg-digits-nested"])
+recipes |= st.builds(
+    Recipe, norms, *cuts[1:], st.sampled_from(MIXED_BITS), st.booleans(), st.just(True)
+)
 
 
 def test_the_name_alone_is_the_whole_root():
@@ -27,6 +31,9 @@ def test_its_text_is_the_legend():
     assert str(Recipe("resnet-digits", 3, 0.2, 4)) == "resnet-digits · exit 3 · keep 20 % · 4 bit"
     assert str(Recipe("x", keep=0.055)) == "x · last exit · keep 5.5 % · 32 bit"
     assert str(Recipe("x", 1, bits=3, mixed=True)) == "x · exit 1 · keep 100 % · 3 bit mixed"
+    again = Recipe("x", 1, bits=3, mixed=True, recalibrated=True)
+    assert str(again) == "x · exit 1 · keep 100 % · 3 bit mixed · recalibrated"
+    assert again.cut == "exit 1 · keep 100 % · 3 bit mixed · recalibrated"
 
 
 def test_without_its_root_it_tells_all_in_one_weights():
@@ -59,6 +66,7 @@ def test_two_recipes_never_share_a_text(a, b):
         "resnet-digits · exit 3 · keep 20 % · 4 bit ",
         "resnet-digits · exit 3 · keep 20 % · 4 bit mix",
         "resnet-digits · exit 3 · keep 20 % · 4 mixed",
+        "resnet-digits · exit 3 · keep 20 % · 4 bit recalibrated",
     ],
 )
 def test_a_text_that_is_no_recipe_says_how_one_reads(text):
@@ -80,6 +88,7 @@ def test_it_is_ordered_by_what_it_keeps():
         Recipe("a", 1),
         Recipe("a", 2, 0.1),
         Recipe("a", 2, 0.5, 4),
+        Recipe("a", 2, 0.5, 4, recalibrated=True),
         Recipe("a", 2, 0.5, 4, mixed=True),
         Recipe("a", 2, 0.5, 8),
         Recipe("a"),
@@ -117,10 +126,17 @@ def test_mixed_bits_are_an_average_of_codes(bits):
     assert Recipe("x", bits=2, mixed=True).widths == (1, 2, 3, 4, 5, 6, 7, 8)
 
 
-@pytest.mark.parametrize("mixed", [1, 0, None, "mixed"])
-def test_mixed_is_yes_or_no(mixed):
-    with pytest.raises(ValueError, match=r"^mixed must be True or False; got .+\. Give one"):
-        Recipe("x", bits=4, mixed=mixed)
+@pytest.mark.parametrize("field", ["mixed", "recalibrated"])
+@pytest.mark.parametrize("value", [1, 0, None, "mixed"])
+def test_a_flag_is_yes_or_no(field, value):
+    with pytest.raises(ValueError, match=rf"^{field} must be True or False; got .+\. Give one"):
+        Recipe("x", bits=4, **{field: value})
+
+
+@pytest.mark.parametrize("name", ["vit-digits", "vit-cifar100", "vit-digits-nested"])
+def test_what_has_layer_norms_has_nothing_to_recalibrate(name):
+    with pytest.raises(ValueError, match=rf"^recalibrated must be False for {name}; got True\."):
+        Recipe(name, recalibrated=True)
 
 
 def test_a_text_that_is_mixed_and_cannot_be_says_why():

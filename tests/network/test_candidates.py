@@ -1,5 +1,7 @@
 """Candidates measured before: the table goes on where it was cut, and holds what is measured."""
 
+from dataclasses import replace
+
 import pytest
 
 from insitu_widgets import Recipe, load_data, load_root
@@ -22,8 +24,8 @@ SOME = [
     Job(Recipe(ROOT, 2), Channel()),
     Job(Recipe(ROOT, None, 0.5, 3, mixed=True), Channel()),
     Job(Recipe(ROOT, 3, 1.0, 16), Channel(1e-3, "zero", seeds=(0, 1))),
-    Job(Recipe(ROOT, 4, 0.2, 4), Channel(1e-2, seeds=(0, 1)), recalibrated=True),
-    Job(Recipe(ROOT, 4, 0.2, 4), Channel(1e-2, protected=1, seeds=(0, 1)), recalibrated=True),
+    Job(Recipe(ROOT, 4, 0.2, 4, recalibrated=True), Channel(1e-2, seeds=(0, 1))),
+    Job(Recipe(ROOT, 4, 0.2, 4, recalibrated=True), Channel(1e-2, protected=1, seeds=(0, 1))),
     Job(Recipe(ROOT, 4, 0.2, 4), Channel(1e-2, protected=1, seeds=(0, 1))),
 ]
 
@@ -33,7 +35,8 @@ def test_a_rate_is_whole_before_the_next_begins():
     rates = [job.channel.bit_error_rate for job in wanted]
     assert rates == sorted(rates)
     assert len(wanted) == len(set(wanted))
-    clean = [job.recipe for job in wanted if job.channel == Channel() and not job.recalibrated]
+    clean = [job.recipe for job in wanted if job.channel == Channel()]
+    clean = [recipe for recipe in clean if not recipe.recalibrated]
     exits = ROOTS[ROOT].num_exits
     assert set(clean) >= {r for family in FAMILIES[:4] for r in recipes(ROOT, family, exits)}
     sent = [job for job in wanted if job.channel.bit_error_rate]
@@ -43,17 +46,21 @@ def test_a_rate_is_whole_before_the_next_begins():
 
 def test_whatever_is_sent_as_codes_is_measured_recalibrated_too():
     wanted = list(plan(ROOT))
-    plain, again = ({job for job in wanted if job.recalibrated == kind} for kind in (False, True))
+    again = {job for job in wanted if job.recipe.recalibrated}
     exits = ROOTS[ROOT].num_exits
     assert {job.recipe for job in again} >= set(recipes(ROOT, FAMILIES[4], exits))
-    codes = {job._replace(recalibrated=True) for job in plain if job.channel.bit_error_rate}
+    codes = {
+        job._replace(recipe=replace(job.recipe, recalibrated=True))
+        for job in set(wanted) - again
+        if job.channel.bit_error_rate
+    }
     assert {job for job in codes if job.recipe.bits <= 8} <= again
     assert all(job.recipe.bits <= 8 for job in again if job.channel.bit_error_rate)
 
 
 def test_what_has_no_batch_norms_is_not_recalibrated():
     for name in ("vit-digits", f"{ROOT}-nested"):  # the latter was trained with the root's norms
-        assert not any(job.recalibrated for job in plan(name))
+        assert not any(job.recipe.recalibrated for job in plan(name))
 
 
 def test_an_all_in_one_root_has_a_plan_of_its_own():
@@ -90,12 +97,10 @@ def rows_of(path):
 def test_its_rows_are_what_the_envelope_measures(command):
     path = command()
     root, images = load_root(ROOT), load_data("digits", limit=100)
-    training = load_data("digits", "train", limit=candidates.CALIBRATION)
     found = rows_of(path)
     assert [row.job for row in found] == SOME
     for row, job in zip(found, SOME, strict=True):
-        calibration = training if job.recalibrated else None
-        expected = measure(root, job.recipe, images, job.channel, calibration)
+        expected = measure(root, job.recipe, images, job.channel)
         assert row.candidate.right == expected.right
         assert row.candidate.seen == (50, 50)
         assert row.candidate.num_bits == pytest.approx(expected.num_bits, abs=0.5)
@@ -133,9 +138,9 @@ def test_what_is_shipped_is_whole_for_its_first_rate():
         rows = load_candidates(root)
         names = sorted({row.job.recipe.root for row in rows})
         assert names == sorted(family_of(root))
-        wanted = {job[::2] for name in names for job in plan(name) if job.channel == Channel()}
+        wanted = {job.recipe for name in names for job in plan(name) if job.channel == Channel()}
         clean = [row.job for row in rows if row.job.channel.bit_error_rate == 0]
-        assert {job[::2] for job in clean} == wanted
+        assert {job.recipe for job in clean} == wanted
         assert len({row.candidate.seen for row in rows}) == 1
     assert len(COLUMNS) == len(candidates.written(rows[0]))
 

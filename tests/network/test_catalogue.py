@@ -61,9 +61,16 @@ measurements = st.builds(
     )
     | st.builds(
         Recipe,
-        st.sampled_from([*DIGITS_ROOTS, "vgg-digits-nested"]),
+        st.sampled_from(["resnet-digits", "mine, with a comma", "vgg-digits-nested"]),
         bits=st.sampled_from(MIXED_BITS),
         mixed=st.just(True),
+        recalibrated=st.booleans(),
+    )
+    | st.builds(
+        Recipe,
+        st.just("vgg-digits"),
+        bits=st.sampled_from(BITS),
+        recalibrated=st.just(True),
     ),
     st.just(0.0) | st.floats(1e-12, 0.5),
     st.sampled_from(GUARDS),
@@ -96,6 +103,10 @@ def test_a_row_reads_like_this():
     line = GOOD.replace(",16,", ",3 mixed,").replace("clamp", "none")
     assert read_rows([HEADING, line]).rows == (mixed,)
     assert written([mixed]) == line + "\n"
+    again = replace(mixed, recipe=replace(mixed.recipe, recalibrated=True))
+    line = line.replace(" mixed,", " mixed recalibrated,")
+    assert read_rows([HEADING, line]).rows == (again,)
+    assert written([again]) == line + "\n"
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from insitu_widgets import Recipe, load_data, load_root
+from insitu_widgets import Recipe, derive, load_data, load_root
 from insitu_widgets.cards import ROOTS
 from insitu_widgets.evaluate import right_answers
 from insitu_widgets.network import judged
@@ -15,7 +15,7 @@ from insitu_widgets.network.candidates import (
     whole_bits,
 )
 from insitu_widgets.network.catalogue import shipped, shipped_lines
-from insitu_widgets.network.envelope import Candidate, Channel, cut, measure
+from insitu_widgets.network.envelope import Candidate, Channel, measure
 from insitu_widgets.network.judged import (
     COLUMNS,
     SHARES,
@@ -44,16 +44,14 @@ def row(job, num_bits, right):
 def candidates(monkeypatch):
     """A whole root and two cuts, measured, at two bit-error rates."""
     root, few = load_root(ROOT), load_data("digits", limit=CHOSE)
-    training = load_data("digits", "train", limit=judged.CALIBRATION)
     found = []
     for job in (
         Job(Recipe(ROOT), Channel()),
-        Job(Recipe(ROOT, 3, 1.0, 3), Channel(), recalibrated=True),
+        Job(Recipe(ROOT, 3, 1.0, 3, recalibrated=True), Channel()),
         Job(Recipe(ROOT, 3, 1.0, 3), Channel()),
         Job(Recipe(ROOT, 3, 1.0, 4), NOISY),
     ):
-        calibration = training if job.recalibrated else None
-        candidate = measure(root, job.recipe, few, job.channel, calibration)
+        candidate = measure(root, job.recipe, few, job.channel)
         found.append(Row(job, candidate))
     monkeypatch.setattr(judged, "load_candidates", lambda _: tuple(found))
     monkeypatch.setattr(judged, "BIT_ERROR_RATES", (0.0, 1e-2))
@@ -111,17 +109,13 @@ def test_it_judges_image_by_image_beside_the_root(command, candidates):
     images, root = load_data("digits"), load_root(ROOT)
     half = round(judged.CHOOSING * len(images))
     second, last = between(images, CHOSE, half), between(images, half, len(images))
-    training = load_data("digits", "train", limit=judged.CALIBRATION)
-    assert (best.job.recalibrated, plain.job.recalibrated) == (True, False)
-    for found, first, calibration in (
-        (best, candidates[1], training),
-        (plain, candidates[2], None),
-    ):
-        more = measure(root, found.job.recipe, second, Channel(), calibration)
+    assert (best.job.recipe.recalibrated, plain.job.recipe.recalibrated) == (True, False)
+    for found, first in ((best, candidates[1]), (plain, candidates[2])):
+        more = measure(root, found.job.recipe, second, Channel())
         assert found.chose == sum(first.candidate.right) + sum(more.right)
     assert clean.job == best.job
     expected = right_answers(root, last)
-    right = right_answers(cut(root, clean.job.recipe, training).submodel.module, last)
+    right = right_answers(derive(root, clean.job.recipe).module, last)
     assert clean.right == int(expected.sum())
     assert clean.lost == (int((expected & ~right).sum()),)
     assert clean.gained == (int((right & ~expected).sum()),)

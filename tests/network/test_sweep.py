@@ -122,6 +122,14 @@ def test_mixed_exits_share_no_pass():
     assert [len(job.recipes) for job in jobs] == [1, 1, 1]
 
 
+def test_recalibrated_exits_share_their_pass_with_each_other_only(few):
+    again = [Recipe(NAME, exit_, bits=3, recalibrated=True) for exit_ in (1, 2)]
+    jobs = list(sweeping.jobs_of([*again, Recipe(NAME, 1, bits=3)], ((0.0,), ("none",), (0,))))
+    assert [len(job.recipes) for job in jobs] == [2, 1]
+    apart = [sweeping.measure(replace(jobs[0], recipes=(recipe,)), few)[0] for recipe in again]
+    assert sweeping.measure(jobs[0], few) == apart
+
+
 def test_all_recipes_come_before_the_next_rate():
     jobs = sweeping.jobs_of(RECIPES, ((0.0, 1e-2, 1e-3), ("none", "zero"), (0,)))
     rates = [job.bit_error_rate for job in jobs]
@@ -172,8 +180,9 @@ def test_a_guard_or_a_rate_that_cannot_be_is_refused(few, tmp_path):
 
 def test_a_mixed_recipe_without_a_sensitivity_is_refused_at_once(tiny, few, calls):
     mine = Recipe("tiny", bits=3, mixed=True)
-    with pytest.raises(ValueError, match=r"one width for all layers; got tiny .*sensitivity="):
-        measured([mine], few, root=tiny)
+    for own in (mine, Recipe("tiny", recalibrated=True)):
+        with pytest.raises(ValueError, match=r"width .* norms; got tiny .*sensitivity=…, images=…"):
+            measured([own], few, root=tiny)
     with pytest.raises(ValueError, match=r"sensitivity of 'tiny' must be measured"):
         measured([*RECIPES, mine], few)
     assert not calls

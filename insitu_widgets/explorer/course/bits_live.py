@@ -20,8 +20,7 @@ from insitu_widgets.roots import Root, load_root
 
 #: Roots whose measurements take seconds.
 DIGITS_ROOTS = ("resnet-digits", "vgg-digits", "vit-digits")
-#: Training images that sensitivity is measured on, and norms are recalibrated on: those that
-#: `train --holdout` keeps for decisions.
+#: Training images that sensitivity is measured on: those that `train --holdout` keeps.
 HELD = slice(800, 1000)
 
 
@@ -35,13 +34,6 @@ def root_of(name: str) -> Root:
 def images_of(split: str) -> ImageSet:
     """The digits, loaded once."""
     return load_data("digits", split)
-
-
-@lru_cache(maxsize=1)
-def calibration() -> ImageSet:
-    """The digits that norms are recalibrated on."""
-    training = images_of("train")
-    return ImageSet(training.images[HELD], training.labels[HELD], training.classes)
 
 
 def weights_of(name: str) -> dict[str, Tensor]:

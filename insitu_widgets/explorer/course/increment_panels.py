@@ -15,9 +15,10 @@ from insitu_widgets.estimate import Estimate
 from insitu_widgets.explorer.course import bits_figures, bits_live, parameter_figures
 from insitu_widgets.explorer.course import parameter_live as live
 from insitu_widgets.explorer.panels import Chart, Panel, Picture, choice, slider
-from insitu_widgets.levels.derive import SubModel, derive
+from insitu_widgets.levels.derive import derive
 from insitu_widgets.levels.pruning import Healing, heal
 from insitu_widgets.levels.recipe import WIDEST_CODE, Recipe
+from insitu_widgets.levels.submodel import SubModel
 from insitu_widgets.network.store import Apart, Nested
 from insitu_widgets.units import percent, quantity
 

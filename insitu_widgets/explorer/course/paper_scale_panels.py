@@ -95,7 +95,7 @@ def clean(rows: Sequence[Row]) -> dict[str, list[Candidate]]:
             if recipe.root.endswith(NESTED_SUFFIX):
                 named[envelope.ALL_IN_ONE].append(row.candidate)
                 continue
-            if row.job.recalibrated:
+            if row.job.recipe.recalibrated:
                 named[envelope.RECALIBRATED].append(row.candidate)
                 continue
             whole = Recipe(recipe.root)
@@ -120,7 +120,7 @@ def received(rows: Sequence[Row], bit_error_rate: float) -> dict[str, list[Candi
         if channel.bit_error_rate == bit_error_rate:
             if row.job.recipe.root.endswith(NESTED_SUFFIX):
                 name = "all-in-one, any protection"
-            elif row.job.recalibrated:
+            elif row.job.recipe.recalibrated:
                 name = "recalibrated, any protection"
             elif channel.guard != "none":
                 name = "half precision, guard"
@@ -173,8 +173,6 @@ def _small_shares(root: str) -> str:
 def _chosen(job: Job) -> str:
     """A choice in words, without the root's name."""
     words = [job.recipe.cut]
-    if job.recalibrated:
-        words.append("recalibrated")
     if job.channel.guard != "none":
         words.append("guard")
     if job.channel.protected:
@@ -204,7 +202,7 @@ def _healed(root: str) -> Iterator[Picture]:
     }
     cuts = [row.recipe for row in rows]
     others = {
-        _AGAIN: _known(root, cuts, recalibrated=True),
+        _AGAIN: _known(root, [replace(recipe, recalibrated=True) for recipe in cuts]),
         _NESTED: _known(root, [replace(recipe, root=root + NESTED_SUFFIX) for recipe in cuts]),
     }
     lines |= {name: found for name, found in others.items() if found}
@@ -232,16 +230,14 @@ def _healed(root: str) -> Iterator[Picture]:
     yield Picture({"healed": Chart("Before and after re-training", f"{said}.", spec)}, words)
 
 
-def _known(
-    root: str, cuts: Sequence[Recipe], *, recalibrated: bool = False
-) -> list[tuple[float, Estimate]]:
+def _known(root: str, cuts: Sequence[Recipe]) -> list[tuple[float, Estimate]]:
     """The place and the accuracy of those cuts that are among a root's candidates."""
     if root not in shipped(SUFFIX):
         return []
     known = {
         row.job.recipe: row.candidate
         for row in load_candidates(root)
-        if row.job.channel.bit_error_rate == 0 and row.job.recalibrated == recalibrated
+        if row.job.channel.bit_error_rate == 0
     }
     return [
         (float(place), Estimate(round(sum(known[cut].right)), sum(known[cut].seen)))

@@ -14,8 +14,9 @@ from insitu_widgets.cards import NESTED_SUFFIX
 from insitu_widgets.estimate import Estimate
 from insitu_widgets.explorer.course import bits_live as live
 from insitu_widgets.levels import mixed, parameter, pruning, recalibrate
-from insitu_widgets.levels.derive import SubModel, derive
+from insitu_widgets.levels.derive import derive
 from insitu_widgets.levels.recipe import Recipe
+from insitu_widgets.levels.submodel import SubModel
 
 #: Shares of the weights that the curves show.
 KEEPS = (1.0, 0.5, 0.3, 0.2, 0.1, 0.05, 0.02)
@@ -72,7 +73,7 @@ def recalibrated(recipe: Recipe) -> tuple[Estimate, float]:
     """The same with its norms recalibrated before it was packed, and the seconds that this took."""
     submodel = derive(live.root_of(recipe.root), recipe)
     start = time.perf_counter()
-    again = recalibrate.recalibrated(submodel, live.calibration())
+    again = recalibrate.recalibrated(submodel, recalibrate.calibration_images(recipe.root))
     seconds = time.perf_counter() - start
     return live.estimate(unpack(pack(again))[0].module), seconds
 

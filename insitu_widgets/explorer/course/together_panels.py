@@ -18,7 +18,6 @@ from insitu_widgets.network import envelope
 from insitu_widgets.network.envelope import (
     ALONE,
     FAMILIES,
-    RECALIBRATED,
     TOGETHER,
     Candidate,
     Channel,
@@ -44,12 +43,6 @@ def _candidate(recipe: Recipe, channel: Channel, plan: Hardening | None = None) 
     if plan:
         (root,) = _trained(recipe.root, recipe.exit or root.num_exits, plan)
     return envelope.measure(root, recipe, live.images_of("test"), channel)
-
-
-@lru_cache(maxsize=8192)
-def _recalibrated(recipe: Recipe) -> Candidate:
-    root, images = live.root_of(recipe.root), live.images_of("test")
-    return envelope.measure(root, recipe, images, Channel(), live.calibration())
 
 
 @lru_cache(maxsize=16)
@@ -94,8 +87,7 @@ def _envelope(root: str, budget: int) -> Iterator[Picture]:
     done = 0
     for family, recipes in wanted.items():
         for recipe in recipes:
-            again = family == RECALIBRATED
-            pool[family].append(_recalibrated(recipe) if again else _candidate(recipe, Channel()))
+            pool[family].append(_candidate(recipe, Channel()))
             done += 1
             if done % _SHOWN == 0:
                 yield _drawn(pool, budget, done / work)
