@@ -15,7 +15,7 @@ from insitu_widgets.errors import one_of
 from insitu_widgets.levels.recipe import WIDEST_CODE, Recipe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
     from typing import TextIO
 
@@ -41,7 +41,7 @@ class Measurement:
     accuracy : float
         Mean over the seeds, in [0, 1].
     lowest, highest : float
-        Over the seeds; at bit-error rate 0 the 95 % interval of the one measurement (Wilson).
+        Over the seeds; of one measurement alone the 95 % interval that its images give (Wilson).
     images, seeds : int
         How many images, and how many times the channel was drawn.
     """
@@ -200,38 +200,22 @@ class Table:
         self._write()
 
     def missing(self, job: Job, images: int) -> tuple[Recipe, ...]:
-        """A job's recipes without a row of at least so many images, and as many seeds as it has."""
+        """A job's recipes without a row of so many images, and at least as many seeds as it has."""
         seeds = len(job.seeds) if job.bit_error_rate else 1
-        channel = (job.bit_error_rate, job.guard)
+        same = (job.bit_error_rate, job.guard, images)
         enough = {
             row.recipe
             for row in self._rows.values()
-            if _channel(row) == channel and row.images >= images and row.seeds >= seeds
+            if (row.bit_error_rate, row.guard, row.images) == same and row.seeds >= seeds
         }
         return tuple(recipe for recipe in job.recipes if recipe not in enough)
 
     def add(self, rows: Sequence[Measurement]) -> None:
-        """Add rows. One of as many images is replaced, one of fewer stays until it is not needed.
-
-        It is needed until all channels of its recipe were measured on more images: so long
-        :func:`consistent` may choose it.
-        """
+        """Add rows; one of the same recipe and channel, on as many images, is replaced."""
         known = len(self._rows)
         self._rows |= {_key(row): row for row in rows}
         added = len(self._rows) - known
-        recipes = {row.recipe for row in rows}
-        theirs = [row for row in self._rows.values() if row.recipe in recipes]
-        best = consistent(theirs)
-        chosen = {row.recipe: row.images for row in best}
-        covered = {(row.recipe, *_channel(row)) for row in best}
-        old = [
-            row
-            for row in theirs
-            if row.images < chosen[row.recipe] and (row.recipe, *_channel(row)) in covered
-        ]
-        for row in old:
-            del self._rows[_key(row)]
-        if self._path and (old or added < len(rows)):
+        if self._path and added < len(rows):
             self._write()
         elif self._path:
             with self._path.open("a", encoding="utf-8") as file:
@@ -253,28 +237,28 @@ class Table:
 
 
 def _key(row: Measurement) -> tuple[Recipe, float, str, int]:
-    return row.recipe, *_channel(row), row.images
+    return row.recipe, row.bit_error_rate, row.guard, row.images
 
 
-def _channel(row: Measurement) -> tuple[float, str]:
-    return row.bit_error_rate, row.guard
+def comparable(rows: Iterable[Measurement]) -> tuple[Measurement, ...]:
+    """Rows of one set of images: that of most recipes, the largest of equals.
 
-
-def largest(rows: Iterable[Measurement]) -> tuple[Measurement, ...]:
-    """Of each recipe and channel the row on the most images."""
-    found: dict[tuple[Recipe, float, str], Measurement] = {}
+    Two sets differ by a point or so in how hard they are, which would decide between recipes that
+    were measured on the one and on the other.
+    """
+    rows = tuple(rows)
+    recipes: dict[int, set[Recipe]] = {}
     for row in rows:
-        key = (row.recipe, *_channel(row))
-        if key not in found or row.images > found[key].images:
-            found[key] = row
-    return tuple(found.values())
+        recipes.setdefault(row.images, set()).add(row.recipe)
+    best = max(recipes, key=lambda images: (len(recipes[images]), images), default=0)
+    return tuple(row for row in rows if row.images == best)
 
 
-def consistent(rows: Iterable[Measurement]) -> tuple[Measurement, ...]:
+def finest(rows: Iterable[Measurement]) -> tuple[Measurement, ...]:
     """Of each recipe the rows of one set of images: that with most channels, the largest of equals.
 
-    A sweep on more images that was stopped leaves rows of two sets. Their accuracies differ by what
-    the sets do, so that no loss may be read from one to the other.
+    No loss may be read from one set to another; a sweep on more images that was stopped has left
+    some of its channels only.
     """
     sets: dict[Recipe, dict[int, int]] = {}
     rows = tuple(rows)
@@ -336,15 +320,36 @@ def condition(root: str, suffix: str) -> str:
 def load_catalogue(root: str) -> Catalogue:
     """The shipped catalogue of one root, followed by that of its all-in-one root.
 
-    Its name alone (``…-nested``) gives that one's rows alone.
+    What a choice is made from: all rows are of one set of images (:func:`comparable`). The name of
+    an all-in-one root alone (``…-nested``) gives that one's rows alone.
 
     Raises
     ------
     ValueError
         If none is shipped for that root, naming those that are.
     """
+    return _chosen(root, comparable)
+
+
+@lru_cache(maxsize=8)
+def load_finest(root: str) -> Catalogue:
+    """The same, each recipe on the most images that all its channels were measured on.
+
+    What a curve is drawn from (:func:`finest`); two recipes may have seen different images.
+
+    Raises
+    ------
+    ValueError
+        As :func:`load_catalogue`.
+    """
+    return _chosen(root, finest)
+
+
+def _chosen(
+    root: str, chosen: Callable[[Iterable[Measurement]], tuple[Measurement, ...]]
+) -> Catalogue:
     tables = [read_rows(lines) for lines in tables_of(root)]
     return Catalogue(
-        consistent(row for table in tables for row in table.rows),
+        chosen(row for table in tables for row in table.rows),
         [note for table in tables for note in table.notes],
     )

@@ -74,9 +74,11 @@ def fig3(root: str) -> Plan:
 
 
 def planner(root: str) -> Plan:
-    """What a choice needs: all three levels together, on few images and draws."""
+    """What a choice needs: all three levels, together and alone, on few images and draws."""
     bits = NESTED_BITS if root in NESTED_ROOTS else (32, 4, 8, 2, 3, 16)
-    return Plan((*grid(root, KEEPS[:5], bits), *mixed(root)), PAPER_RATES, 1000, 1)
+    shown = () if root in NESTED_ROOTS else fig3(root).recipes
+    recipes = dict.fromkeys((*grid(root, KEEPS[:5], bits), *mixed(root), *shown))
+    return Plan(tuple(recipes), PAPER_RATES, 1000, 1)
 
 
 #: Name -> the grid of a root.

@@ -26,7 +26,7 @@ from insitu_widgets.levels.derive import derive
 from insitu_widgets.levels.recalibrate import calibration_images
 from insitu_widgets.levels.recipe import WIDEST_CODE, Recipe
 from insitu_widgets.model_card import day_and_machine, weights_digest
-from insitu_widgets.network.catalogue import Catalogue, Measurement, Table, largest
+from insitu_widgets.network.catalogue import Catalogue, Measurement, Table
 from insitu_widgets.network.cluster import as_done, check_client, local_client
 from insitu_widgets.network.grids import BIT_ERROR_RATES, PLANS, SEEDS
 from insitu_widgets.network.study import Study, outcomes
@@ -125,9 +125,8 @@ def sweep(
         The channels: at a bit-error rate above 0 each seed is one realisation. Guards are
         measured apart for floats only; k-bit codes cannot leave their range.
     path
-        A CSV that grows as rows are done. A row that it holds with at least as many images and
-        seeds is not measured again; one with fewer images stays, and is the one that counts, until
-        all channels of its recipe were measured on more.
+        A CSV that grows as rows are done. A row that it holds on as many images and with at least
+        as many seeds is not measured again; rows on other numbers of images stay beside it.
     client
         A ``dask.distributed`` client to measure on, for instance one of
         :func:`~insitu_widgets.network.cluster.local_client`; ``None`` measures in line.
@@ -139,8 +138,7 @@ def sweep(
     Returns
     -------
     Catalogue
-        All measurements of the recipes, the ones read from ``path`` included; of two of the same
-        channel the one on more images.
+        All measurements of the recipes on so many images, the ones read from ``path`` included.
     tuple[Outcome, …]
         Of a study: one a service, load and seed.
 
@@ -185,7 +183,8 @@ def sweep(
             bar.set_postfix_str(f"{last.recipe} · BER {last.bit_error_rate:g} · {last.guard}")
             bar.update(len(measured))
     asked = set(wanted)
-    return Catalogue(largest(row for row in table.rows if row.recipe in asked))
+    count = len(images)
+    return Catalogue(r for r in table.rows if r.recipe in asked and r.images == count)
 
 
 Channels = tuple[tuple[float, ...], tuple[str, ...], tuple[int, ...]]
@@ -286,7 +285,7 @@ def measure(job: Job, images: ImageSet, root: Root | None = None) -> list[Measur
 
 def _row(job: Job, sent: SubModel, packet: Packet, draws: Sequence[Estimate]) -> Measurement:
     shares = [draw.accuracy for draw in draws]
-    errors = job.bit_error_rate > 0
+    several = len(draws) > 1
     return Measurement(
         sent.recipe,
         job.bit_error_rate,
@@ -294,8 +293,8 @@ def _row(job: Job, sent: SubModel, packet: Packet, draws: Sequence[Estimate]) ->
         packet.num_bits,
         sent.num_parameters,
         sum(shares) / len(shares),
-        min(shares) if errors else draws[0].low,
-        max(shares) if errors else draws[0].high,
+        min(shares) if several else draws[0].low,
+        max(shares) if several else draws[0].high,
         draws[0].seen,
         len(draws),
     )
@@ -334,8 +333,8 @@ def _on_dask(
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m insitu_widgets.network.sweep",
-        description="Measure a root's catalogue; stopped, it goes on where it stopped. Rows of "
-        "fewer images or seeds stay until rows of more replace them.",
+        description="Measure a root's catalogue; stopped, it goes on where it stopped. Rows on "
+        "other numbers of images stay; rows of fewer draws, until those of more replace them.",
     )
     parser.add_argument(
         "root", choices=[*ROOTS, *NESTED_ROOTS], help="which root to measure, all-in-one ones too"

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from insitu_widgets import Catalogue, Measurement, Recipe, load_catalogue
+from insitu_widgets import Catalogue, Measurement, Recipe
 from insitu_widgets.levels.recipe import BITS
 from insitu_widgets.network import fig3
+from insitu_widgets.network.catalogue import load_finest
 from insitu_widgets.network.grids import KEEPS
 from tests.conftest import DIGITS_ROOTS
 
@@ -15,7 +16,7 @@ NAME = "vgg-digits"
 
 @pytest.fixture(scope="module", params=DIGITS_ROOTS)
 def shipped(request):
-    return request.param, load_catalogue(request.param)
+    return request.param, load_finest(request.param)
 
 
 def row(recipe, accuracy, error_rate=0.0, guard="none", *, size=1000, count=100):

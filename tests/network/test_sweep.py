@@ -1,5 +1,6 @@
 import os
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -17,7 +18,7 @@ from insitu_widgets import (
 )
 from insitu_widgets.network import grids
 from insitu_widgets.network import sweep as sweeping
-from insitu_widgets.network.catalogue import COLUMNS, consistent, read_rows
+from insitu_widgets.network.catalogue import COLUMNS, comparable, finest, read_rows
 from insitu_widgets.network.cluster import local_client
 
 NAME = "vgg-digits"
@@ -241,68 +242,59 @@ def test_it_goes_on_from_a_file_that_was_hardly_begun(few, tmp_path, begun):
         assert list(read_rows(file).rows) == rounded(rows)
 
 
-def test_what_was_measured_on_less_is_replaced(few, tmp_path, calls):
-    """More images or more seeds are a better measurement; fewer are no reason for another."""
+def test_what_was_measured_with_fewer_draws_is_replaced(few, tmp_path, calls):
+    """More seeds are a better measurement; fewer are no reason for another."""
     path = tmp_path / "rows.csv"
     recipe = RECIPES[1]
-    measured([recipe], load_data("digits", limit=30), path=path)
-    expected = measured([recipe], few).rows
+    expected = measured([recipe], few, path=path).rows
     calls.clear()
-    assert rounded(measured([recipe], few, path=path).rows) == rounded(expected)
-    assert len(calls) == len(expected)
-    measured([recipe], load_data("digits", limit=30), path=path, seeds=(3,))
-    assert len(calls) == len(expected)
+    measured([recipe], few, path=path, seeds=(3,))
+    assert not calls
     measured([recipe], few, path=path, seeds=(3, 4, 5))
-    assert {(rate > 0) for _, rate, _ in calls[len(expected) :]} == {True}
+    assert {(rate > 0) for _, rate, _ in calls} == {True}
     with path.open() as file:
         rows = read_rows(file).rows
     assert [(row.images, row.seeds) for row in rows] == [(40, 1)] + [(40, 3)] * 4
+    assert rows[0] == rounded(expected)[0]
 
 
-def test_what_was_measured_on_less_stays_until_then(few, tmp_path, monkeypatch):
-    """An interrupted sweep leaves a whole table, of rows that say how they were measured."""
+def test_other_images_are_measured_beside_what_is_there(few, tmp_path, calls):
+    """Two sets are not equally hard: of each what was asked for is returned, and both are kept."""
     path = tmp_path / "rows.csv"
-    measured(RECIPES, load_data("digits", limit=30), path=path)
+    less = load_data("digits", limit=30)
+    before = measured(RECIPES, less, path=path).rows
+    calls.clear()
+    after = measured(RECIPES, few, path=path).rows
+    assert rounded(after) == rounded(measured(RECIPES, few).rows)
+    assert {row.images for row in after} == {40}
+    calls.clear()
+    assert by_key(measured(RECIPES, less, path=path).rows) == by_key(rounded(before))
+    assert not calls
     with path.open() as file:
-        before = read_rows(file).rows
-    done, measure = [], sweeping.measure
-
-    def stopped(job, *others):
-        if len(done) == 4:
-            raise KeyboardInterrupt
-        done.append(job)
-        return measure(job, *others)
-
-    monkeypatch.setattr(sweeping, "measure", stopped)
-    with pytest.raises(KeyboardInterrupt):
-        measured(RECIPES, few, path=path)
-    with path.open() as file:
-        after = read_rows(file).rows
-    assert after[: len(before)] == before
-    assert [row.images for row in after[len(before) :]] == [40] * 4
-    assert set(consistent(after)) == set(before)
-    monkeypatch.setattr(sweeping, "measure", measure)
-    rows = measured(RECIPES, few, path=path).rows
-    with path.open() as file:
-        assert by_key(read_rows(file).rows) == by_key(rounded(rows))
-    assert {row.images for row in rows} == {40}
+        assert set(read_rows(file).rows) == {*rounded(before), *rounded(after)}
 
 
-def test_of_two_sets_of_images_one_counts_at_a_time(few, tmp_path):
-    """No loss is read from one set to the other; what more images say of some channels is kept."""
+def test_recipes_are_compared_on_one_set_of_images_and_drawn_on_the_largest(few, tmp_path):
+    """No loss is read from one set to the other; a sweep that was stopped has some channels only."""
     path = tmp_path / "rows.csv"
-    recipe = RECIPES[0]
-    measured([recipe], load_data("digits", limit=30), path=path)
-    rows = measured([recipe], few, path=path, bit_error_rates=(0.0,)).rows
-    assert [row.images for row in rows] == [40, 30, 30]
-    with path.open() as file:
-        kept = read_rows(file).rows
-    assert [row.images for row in kept] == [30, 30, 30, 40]
-    assert [row.images for row in consistent(kept)] == [30, 30, 30]
-    more = measured([recipe], few, path=path, bit_error_rates=(1e-3, 1 / 30)).rows
-    assert [row.images for row in more] == [40, 40, 40]
-    with path.open() as file:
-        assert [row.images for row in read_rows(file).rows] == [40, 40, 40]
+    first, second = RECIPES[:2]
+    less = load_data("digits", limit=30)
+    measured([first, second], less, path=path)
+    more = partial(measured, [first], few, path=path)
+
+    def kept(choice):
+        with path.open() as file:
+            rows = choice(read_rows(file).rows)
+        return {(row.recipe, row.images) for row in rows}
+
+    more(bit_error_rates=(0.0,))
+    assert kept(comparable) == kept(finest) == {(first, 30), (second, 30)}
+    more(bit_error_rates=(1e-3, 1 / 30))
+    assert kept(comparable) == {(first, 30), (second, 30)}
+    assert kept(finest) == {(first, 40), (second, 30)}
+    measured([second], few, path=path)
+    assert kept(comparable) == kept(finest) == {(first, 40), (second, 40)}
+    assert comparable(()) == finest(()) == ()
 
 
 def test_other_rates_are_added(few, tmp_path, calls):

@@ -14,7 +14,7 @@ from insitu_widgets.explorer.live import missing_images
 from insitu_widgets.explorer.panels import Chart, Panel, Picture, choice, slider
 from insitu_widgets.explorer.words import html_table
 from insitu_widgets.levels.recipe import Recipe
-from insitu_widgets.network.catalogue import load_catalogue, shipped
+from insitu_widgets.network.catalogue import load_finest, shipped
 from insitu_widgets.network.fig3 import (
     COUNTS,
     LEVELS,
@@ -59,7 +59,7 @@ class View:
     def spots(self, level: str, bit_error_rate: float = 0.0, guard: str = "none") -> Sequence[Spot]:
         """The catalogue's points of one level."""
         channel = bit_error_rate, guard
-        catalogue = load_catalogue(self.root)
+        catalogue = load_finest(self.root)
         return spots(catalogue, self.root, level, channel, count=self.count, against=self.against)
 
 
@@ -148,7 +148,7 @@ def _said(view: View, level: str) -> str:
     ends = ", ".join(
         f"{percent(spot.size)} of the size: {percent(spot.row.accuracy)}" for spot in points
     )
-    catalogue, losses = load_catalogue(view.root), []
+    catalogue, losses = load_finest(view.root), []
     for guard in ("none",) if level == "bit" else GUARDS:
         loss = loss_at(catalogue, view.root, level, (view.bit_error_rate, guard))
         if loss is not None:
@@ -160,7 +160,7 @@ def _said(view: View, level: str) -> str:
 
 
 def _receivers(root: str, bit_error_rate: float) -> Chart:
-    catalogue = load_catalogue(root)
+    catalogue = load_finest(root)
     curves = {f"guard {guard}": catalogue.curve(Recipe(root), guard) for guard in GUARDS}
     curves["codes of 4 bit"] = catalogue.curve(Recipe(root, bits=PAPER_BITS), "none")
     known = {name: rows for name, rows in curves.items() if rows}
@@ -174,7 +174,7 @@ def _rates_said(rows: Sequence[Measurement]) -> str:
 
 
 def _claims_table(root: str) -> str:
-    held = claims(load_catalogue(root), root)
+    held = claims(load_finest(root), root)
     rows = [(claim.sentence, claim.number, claim.verdict, claim.why) for claim in held]
     table = html_table(("the paper's section 4", f"measured: {root}", "verdict", "why"), rows)
     return table.replace("<table>", '<table class="insitu-sentences">', 1)
