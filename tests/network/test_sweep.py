@@ -275,7 +275,7 @@ def test_other_images_are_measured_beside_what_is_there(few, tmp_path, calls):
 
 
 def test_recipes_are_compared_on_one_set_of_images_and_drawn_on_the_largest(few, tmp_path):
-    """No loss is read from one set to the other; a sweep that was stopped has some channels only."""
+    """No loss is read from one set to another; a stopped sweep leaves some channels only."""
     path = tmp_path / "rows.csv"
     first, second = RECIPES[:2]
     less = load_data("digits", limit=30)

@@ -35,6 +35,11 @@ LARGE = ("VGG-16", "MobileNet-V2", "ConvNeXt-Tiny", "ResNet-50")
 MOST_COUNT = 500_000
 _SPEEDS = [m * 10.0**d for d in range(6, 16) for m in (1, 2, 5)]
 _RATES = [m * 10.0**d for d in range(4, 10) for m in (1, 2, 5)]
+#: Accuracies that digits are exact enough for, and photographs.
+_TARGETS = [
+    *(0.4, 0.5, 0.55, 0.6, 0.64, 0.68, 0.7, 0.72, 0.74, 0.75, 0.76, 0.8, 0.85),
+    *(0.9, 0.92, 0.94, 0.95, 0.96, 0.965, 0.97, 0.975, 0.98, 0.985, 0.99, 0.995),
+]
 _COUNTS = [m * 10**d for d in range(6) for m in (1, 2, 5)]
 _KEEPS = (0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
 _ERROR_RATES = (0.0, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
@@ -165,7 +170,7 @@ def exits_panel() -> Panel:
             ),
             "target": slider(
                 "Target accuracy",
-                [0.9, 0.92, 0.94, 0.95, 0.96, 0.965, 0.97, 0.975, 0.98, 0.985, 0.99, 0.995],
+                _TARGETS,
                 0.98,
                 percent,
             ),
@@ -226,6 +231,7 @@ def _exits_steps(
     if source == "train":
         aside = live.answers_of(network, "train", point=point, bits=feature_bits, measure=measure)
     found = cheapest(aside, target)
+    most = max(aside.route(value).estimate.accuracy for value in aside.thresholds())
     wanted = threshold if threshold >= 0 else found.threshold if found else 1.0
     routing = reported.route(wanted)
     curve = [reported.route(value) for value in reported.thresholds()]
@@ -249,7 +255,9 @@ def _exits_steps(
                 figures.shares(routing, point),
             ),
         },
-        words.threshold(found, wanted, target, (source, len(aside)), automatic=threshold < 0)
+        words.threshold(
+            found, wanted, (target, most), (source, len(aside)), automatic=threshold < 0
+        )
         + f"<p>{words.routing(routing, cost, unit, everyone)}</p>",
     )
 

@@ -113,20 +113,23 @@ def shares(found: Routing, point: int) -> str:
 def threshold(
     found: Routing | None,
     used: float,
-    target: float,
+    targets: tuple[float, float],
     chosen_on: tuple[str, int],
     *,
     automatic: bool,
 ) -> str:
-    """How the threshold was chosen (HTML)."""
-    source, size = chosen_on
+    """How the threshold was chosen (HTML); ``targets`` is what was asked for and the most there is.
+
+    ``chosen_on`` tells which images it was chosen on, and how many they are.
+    """
+    (target, most), (source, size) = targets, chosen_on
     what = f"{size} training images" if source == "train" else f"{size} test images put aside"
     if not automatic:
         return f"<p>The threshold {used:g} was chosen by hand.</p>"
     if found is None:
         return (
-            f"<p>No threshold reaches {percent(target)} on the {what}: lower the target. Shown is "
-            f"a threshold of 1.</p>"
+            f"<p>No threshold reaches {percent(target)} on the {what}, the most is "
+            f"{percent(most)}: lower the target. Shown is a threshold of 1.</p>"
         )
     return (
         f"<p>The lowest threshold that reaches {percent(target)} on the {what} "
