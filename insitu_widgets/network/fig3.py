@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from insitu_widgets.cards import ROOTS
 from insitu_widgets.levels.recipe import WIDEST_CODE, Recipe
+from insitu_widgets.network.claims import HOLDS, PARTLY, Claim, verdict
 from insitu_widgets.units import error_rate, percent
 
 if TYPE_CHECKING:
@@ -89,19 +90,6 @@ def _size(row: Measurement, count: str) -> float:
     return row.num_bits if count == "packets" else row.num_parameters * row.recipe.bits
 
 
-@dataclass(frozen=True)
-class Claim:
-    """A sentence of section 4, what was measured here, whether it holds, and why (not)."""
-
-    sentence: str
-    number: str
-    verdict: str
-    why: str
-
-
-HOLDS, PARTLY, FAILS, OPEN = "holds", "in part", "does not hold", "not measured"
-
-
 def claims(catalogue: Catalogue, root: str) -> tuple[Claim, ...]:
     """The sentences of section 4 that Fig. 3 stands for, each beside a number of this root's."""
     return (
@@ -140,7 +128,7 @@ def _topology(catalogue: Catalogue, root: str) -> Claim:
         "Topology is much smaller than the parameters (1 Mb against 800 Mb for ResNet-50), and "
         "travels on a reliable channel.",
         f"What is no parameter: {said}." if said else "",
-        _verdict([share < 0.02 for share in shares.values()]),
+        verdict([share < 0.02 for share in shares.values()]),
         "Codes need a scale for each channel, and norms stay in single precision: at few bits the "
         "reliable part grows.",
     )
@@ -164,7 +152,7 @@ def _compression(catalogue: Catalogue, root: str) -> Claim:
     return Claim(
         "All techniques are robust against model compression.",
         "; ".join(said) + "." if said else "",
-        _verdict(good),
+        verdict(good),
         f"The best sub-model of at most {percent(COMPRESSED, 0)} of the size, without bit errors "
         f"and without re-training; the bit level against {PAPER_BITS} bit. "
         f"Robust is: loses at most {_points(TOLERATED, sign=False)}.",
@@ -183,7 +171,7 @@ def _sufficient(catalogue: Catalogue, root: str) -> Claim:
     return Claim(
         "A bit-error rate of 10⁻³ is sufficient to rein in the performance loss.",
         "Mean over the sub-models that are any good: " + "; ".join(said) + "." if said else "",
-        _verdict(good),
+        verdict(good),
         f"A float's exponent can turn a weight into 10³⁸. Of {weights / 1e6:.1f} million, "
         f"{weights * PAPER_RATE:,.0f} suffer that at 10⁻³; at 10⁻⁷ the chance that none does is "
         f"{exp(-weights * 1e-7):.2f}. A receiver that knows each layer's range sees it, and a "
@@ -231,16 +219,10 @@ def _overkill(catalogue: Catalogue, root: str) -> Claim:
     return Claim(
         "Ultra-reliable links (below 10⁻⁹) are an overkill; normal reliability is sufficient.",
         "Highest rate that is harmless: " + "; ".join(said) + "." if said else "",
-        _verdict(good),
+        verdict(good),
         f"Harmless is: loses at most {_points(TOLERATED, sign=False)}. Without a guard floats do "
         "need such a link; with one, or as codes, they do not.",
     )
-
-
-def _verdict(good: Sequence[bool]) -> str:
-    if not good:
-        return OPEN
-    return HOLDS if all(good) else PARTLY if any(good) else FAILS
 
 
 def _points(share: float, *, sign: bool = True) -> str:

@@ -7,6 +7,7 @@ import pytest
 from insitu_widgets import Catalogue, Measurement, Recipe, load_catalogue
 from insitu_widgets.levels.recipe import BITS
 from insitu_widgets.network import fig3
+from insitu_widgets.network.claims import FAILS, HOLDS, OPEN, PARTLY
 from insitu_widgets.network.grids import KEEPS
 from tests.conftest import DIGITS_ROOTS
 
@@ -81,19 +82,19 @@ def test_every_sentence_has_a_number_and_a_verdict(shipped):
     found = fig3.claims(catalogue, name)
     assert len(found) == 5
     for each in found:
-        assert each.verdict in {fig3.HOLDS, fig3.PARTLY, fig3.FAILS}
+        assert each.verdict in {HOLDS, PARTLY, FAILS}
         assert any(sign.isdigit() for sign in each.number)
         assert each.why.endswith(".")
 
 
 def test_without_measurements_nothing_is_claimed():
     verdicts = [each.verdict for each in fig3.claims(Catalogue(()), NAME)]
-    assert verdicts[1:] == [fig3.OPEN] * 4
+    assert verdicts[1:] == [OPEN] * 4
 
 
 @pytest.mark.parametrize(
     ("raw", "guarded", "verdict"),
-    [(0.1, 0.89, fig3.PARTLY), (0.885, 0.89, fig3.HOLDS), (0.1, 0.8, fig3.FAILS)],
+    [(0.1, 0.89, PARTLY), (0.885, 0.89, HOLDS), (0.1, 0.8, FAILS)],
 )
 def test_the_verdict_on_the_papers_rate_follows_the_numbers(raw, guarded, verdict):
     whole = Recipe(NAME)
@@ -110,9 +111,9 @@ def test_robust_against_compression_is_asked_of_the_best_small_one():
     whole = row(Recipe(NAME), 0.9)
     half = row(Recipe(NAME, keep=0.5), 0.89, size=550)
     tenth = row(Recipe(NAME, keep=0.1), 0.3, size=100)
-    assert claim([whole, half, tenth], "All techniques").verdict == fig3.HOLDS
+    assert claim([whole, half, tenth], "All techniques").verdict == HOLDS
     worse = replace(half, accuracy=0.8)
-    assert claim([whole, worse, tenth], "All techniques").verdict == fig3.FAILS
+    assert claim([whole, worse, tenth], "All techniques").verdict == FAILS
     assert (
         "parameter \N{MINUS SIGN}10.0 points at 55 %"
         in claim([whole, worse], "All techniques").number
@@ -125,4 +126,4 @@ def test_the_harmless_rate_is_the_highest_measured_one():
     rows += [row(whole, 0.5, 1e-3, "zero"), row(whole, 0.1, 1e-5), row(whole, 0.1, 1e-4)]
     said = claim(rows, "Ultra-reliable")
     assert "float32, no guard below 10⁻⁵; float32, zero 10⁻⁴" in said.number
-    assert said.verdict == fig3.PARTLY
+    assert said.verdict == PARTLY

@@ -10,9 +10,9 @@ import ipywidgets as widgets
 from insitu_widgets.air.channel import GUARDS
 from insitu_widgets.estimate import Estimate
 from insitu_widgets.explorer.course import fig3_figures as figures
+from insitu_widgets.explorer.course.claims_table import claims_table
 from insitu_widgets.explorer.live import missing_images
 from insitu_widgets.explorer.panels import Chart, Panel, Picture, choice, slider
-from insitu_widgets.explorer.words import html_table
 from insitu_widgets.levels.recipe import Recipe
 from insitu_widgets.network.catalogue import load_catalogue, shipped
 from insitu_widgets.network.fig3 import (
@@ -97,7 +97,7 @@ def _steps(
     measuring = live and not absent
     charts = {level: _level(view, level, ()) for level in LEVELS}
     whole = {"receivers": _receivers(root, bit_error_rate)}
-    yield Picture(charts | whole, note + _claims_table(root), 0.02 if measuring else 1.0)
+    yield Picture(charts | whole, note + _sentences(root), 0.02 if measuring else 1.0)
     if measuring:
         rings: dict[str, list[Ring]] = {level: [] for level in LEVELS}
         for done, level, ring in _again(view):
@@ -173,8 +173,5 @@ def _rates_said(rows: Sequence[Measurement]) -> str:
     return ", ".join(f"{percent(r.accuracy)} at {error_rate(r.bit_error_rate)}" for r in rows)
 
 
-def _claims_table(root: str) -> str:
-    held = claims(load_catalogue(root), root)
-    rows = [(claim.sentence, claim.number, claim.verdict, claim.why) for claim in held]
-    table = html_table(("the paper's section 4", f"measured: {root}", "verdict", "why"), rows)
-    return table.replace("<table>", '<table class="insitu-sentences">', 1)
+def _sentences(root: str) -> str:
+    return claims_table(claims(load_catalogue(root), root), f"measured: {root}")
