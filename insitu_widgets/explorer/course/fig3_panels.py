@@ -141,14 +141,21 @@ def _level(view: View, level: str, rings: Sequence[Ring]) -> Chart:
     lines = {"no bit error": view.spots(level)}
     if level == "bit":
         lines[f"codes at {error_rate(rate)}"] = view.spots(level, rate)
-        lines["mixed, no bit error"] = view.spots(MIXED)
-        lines[f"mixed at {error_rate(rate)}"] = view.spots(MIXED, rate)
+        on = _other_images(view)
+        lines[f"mixed, no bit error{on}"] = view.spots(MIXED)
+        lines[f"mixed at {error_rate(rate)}{on}"] = view.spots(MIXED, rate)
     else:
         lines |= {f"guard {guard}": view.spots(level, rate, guard) for guard in GUARDS}
     short = level == "bit" and view.against == PAPER_BITS
     what = f"its {PAPER_BITS}-bit model" if short else "the float32 root"
     spec = figures.level({name: row for name, row in lines.items() if row}, what, rings)
     return Chart(TITLES[level], _said(view, level), spec)
+
+
+def _other_images(view: View) -> str:
+    """What a name adds if mixed codes were measured on other images than those of one width."""
+    one, mixed = ({spot.row.images for spot in view.spots(kind)} for kind in KINDS["bit"])
+    return "" if one == mixed else f" ({_numbers(mixed)} images)"
 
 
 def _said(view: View, level: str) -> str:

@@ -76,6 +76,8 @@ def test_it_says_on_how_many_images_and_draws_each_kind_was_measured(panel, monk
     assert "codes 797 images, draws: 5; " in panel.words.value
     assert f"mixed precision {images} images, draws: 5." in panel.words.value
     assert ("Left out" in panel.words.value) == (images == 100)
+    names = [line["name"] for line in charts(panel)["bit"]["spec"]["data"]]
+    assert ("mixed at 10⁻³ (100 images)" in names) == (images == 100)
 
 
 def test_one_button_measures_again(panel, monkeypatch):
