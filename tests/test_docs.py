@@ -1,14 +1,19 @@
 """What the documents say is there: links, pictures, the instructor's snippets, the citation."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
 import insitu_widgets
+from insitu_widgets.cards import ROOTS
+from insitu_widgets.network.candidates import load_candidates, whole_bits
+from insitu_widgets.network.catalogue import shipped_lines
 from insitu_widgets.network.challenges import CHALLENGES, known_solutions
 from insitu_widgets.network.grids import full
+from insitu_widgets.network.judged import SUFFIX, Finalist, load_judged, read
 from tests.browser.screenshot import PICTURES
 
 ROOT = Path(__file__).parents[1]
@@ -59,6 +64,38 @@ def test_the_number_of_candidates_is_true():
     assert f"choosing the best of {own + nested} on them" in words
     notebook = (ROOT / "notebooks" / "12_sweeps_on_a_cluster.ipynb").read_text(encoding="utf-8")
     assert f"catalogues have {own} recipes for each root" in notebook
+
+
+def test_the_accuracies_of_the_photograph_roots_are_true():
+    names = ("resnet18-cifar100", "vgg16-cifar100", "vit-cifar100")
+    first, second, third = (f"{100 * ROOTS[name].accuracy[-1]:.2f}" for name in names)
+    words = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"the three reach {first}, {second} and {third} %" in words
+
+
+def test_what_the_changelog_says_of_the_smallest_share_is_true():
+    """The chosen cut is the one without errors, bare: with a protected bit it is too large."""
+    words = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    root = "resnet18-cifar100"
+    found = {(row.share, row.job.channel.bit_error_rate): row for row in load_judged(root)}
+    for share in (0.06, 0.03):
+        assert found[share, 1e-3].job.channel.protected == 1
+        assert found[share, 1e-3].loss[0] == pytest.approx(found[share, 0.0].loss[0], abs=5e-4)
+    clean, bare = found[0.015, 0.0], found[0.015, 1e-3]
+    assert (bare.job.recipe, bare.job.channel.protected) == (clean.job.recipe, 0)
+    assert f"cost {100 * (bare.loss[0] - clean.loss[0]):.1f} points more" in words
+    rows = load_candidates(root)
+    channel = replace(bare.job.channel, protected=1, seeds=(0,))
+    (large,) = (row for row in rows if row.job == bare.job._replace(channel=channel))
+    share = large.candidate.num_bits / whole_bits(rows, root)
+    assert share > 0.015
+    assert f"would take {100 * share:.2f} % with it" in words
+    tried = [row for row in read(shipped_lines(root, SUFFIX)) if isinstance(row, Finalist)]
+    tried = [row for row in tried if (row.share, row.job.channel.bit_error_rate) == (0.015, 1e-3)]
+    (chosen,) = (row.chose for row in tried if row.job.recipe == bare.job.recipe)
+    protected = [row.chose for row in tried if row.job.channel.protected]
+    assert protected
+    assert max(protected) < chosen
 
 
 def test_the_instructors_table_of_challenges_is_true():

@@ -1,27 +1,32 @@
 """The paper's Fig. 3 and what its section 4 says of it, from a measured catalogue.
 
 Accuracy against sub-model size, each level alone: exits at full precision, the largest weights at
-full precision, k-bit codes. Nothing is interpolated: a point that was not measured is not there.
-Needs no torch.
+full precision, codes of k bits and of mixed precision. Nothing is interpolated: a point that was
+not measured is not there, and none is compared with one of other images. Needs no torch.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from itertools import product
+from dataclasses import dataclass, replace
 from math import exp
 from typing import TYPE_CHECKING
 
+from insitu_widgets.air.channel import GUARDS
 from insitu_widgets.cards import ROOTS
 from insitu_widgets.levels.recipe import WIDEST_CODE, Recipe
+from insitu_widgets.network.claims import HOLDS, PARTLY, Claim, verdict
 from insitu_widgets.units import error_rate, percent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from insitu_widgets.network.catalogue import Catalogue, Measurement
 
 LEVELS = ("depth", "parameter", "bit")
+#: Codes whose layers have widths of their own: the second kind of sub-model at the bit level.
+MIXED = "mixed"
+#: Level -> the kinds of sub-models there.
+KINDS = {"depth": ("depth",), "parameter": ("parameter",), "bit": ("bit", MIXED)}
 #: The widest code in the paper's bit level, whose sizes are against this model's.
 PAPER_BITS = 4
 #: What a size is counted in: the whole packet, or as the paper does parameters × bits.
@@ -43,15 +48,16 @@ class Spot:
     row: Measurement
 
 
-def ladder(catalogue: Catalogue, root: str, level: str) -> tuple[Recipe, ...]:
-    """The measured sub-models of one level alone, small ones first."""
-    alone: dict[str, Callable[[Recipe], Recipe]] = {
-        "depth": lambda recipe: Recipe(root, recipe.exit),
-        "parameter": lambda recipe: Recipe(root, keep=recipe.keep),
-        "bit": lambda recipe: Recipe(root, bits=min(recipe.bits, WIDEST_CODE)),
+def ladder(catalogue: Catalogue, root: str, kind: str) -> tuple[Recipe, ...]:
+    """The measured sub-models of one kind, which changes one thing alone, small ones first."""
+    alone: dict[str, Callable[[Recipe], bool]] = {
+        "depth": lambda recipe: recipe == Recipe(root, recipe.exit),
+        "parameter": lambda recipe: recipe == Recipe(root, keep=recipe.keep),
+        "bit": lambda recipe: recipe == Recipe(root, bits=min(recipe.bits, WIDEST_CODE)),
+        MIXED: lambda recipe: recipe.mixed and recipe == replace(recipe, exit=None, keep=1.0),
     }
     found = dict.fromkeys(row.recipe for row in catalogue.rows if row.recipe.root == root)
-    return tuple(sorted(recipe for recipe in found if recipe == alone[level](recipe)))
+    return tuple(sorted(recipe for recipe in found if alone[kind](recipe)))
 
 
 def measured(
@@ -62,44 +68,31 @@ def measured(
     return next((row for row in rows if row.bit_error_rate == bit_error_rate), None)
 
 
-def reference(root: str, level: str, against: int = PAPER_BITS) -> Recipe:
+def reference(root: str, kind: str, against: int = PAPER_BITS) -> Recipe:
     """The model whose size is 100 %: the float32 root; at the bit level the one of so many bits."""
-    return Recipe(root, bits=against if level == "bit" else 32)
+    return Recipe(root, bits=against if kind in KINDS["bit"] else 32)
 
 
 def spots(
     catalogue: Catalogue,
     root: str,
-    level: str,
+    kind: str,
     channel: tuple[float, str] = (0.0, "none"),
     *,
     count: str = "packets",
     against: int = PAPER_BITS,
 ) -> tuple[Spot, ...]:
-    """The points of one level at one bit-error rate and guard, no larger than the reference."""
-    whole = measured(catalogue, reference(root, level, against), 0.0, "none")
+    """The points of one kind at one bit-error rate and guard, no larger than the reference."""
+    whole = measured(catalogue, reference(root, kind, against), 0.0, "none")
     if whole is None:
         return ()
-    found = (measured(catalogue, recipe, *channel) for recipe in ladder(catalogue, root, level))
+    found = (measured(catalogue, recipe, *channel) for recipe in ladder(catalogue, root, kind))
     points = (Spot(_size(row, count) / _size(whole, count), row) for row in found if row)
     return tuple(spot for spot in points if spot.size <= 1.0)
 
 
 def _size(row: Measurement, count: str) -> float:
     return row.num_bits if count == "packets" else row.num_parameters * row.recipe.bits
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A sentence of section 4, what was measured here, whether it holds, and why (not)."""
-
-    sentence: str
-    number: str
-    verdict: str
-    why: str
-
-
-HOLDS, PARTLY, FAILS, OPEN = "holds", "in part", "does not hold", "not measured"
 
 
 def claims(catalogue: Catalogue, root: str) -> tuple[Claim, ...]:
@@ -140,86 +133,121 @@ def _topology(catalogue: Catalogue, root: str) -> Claim:
         "Topology is much smaller than the parameters (1 Mb against 800 Mb for ResNet-50), and "
         "travels on a reliable channel.",
         f"What is no parameter: {said}." if said else "",
-        _verdict([share < 0.02 for share in shares.values()]),
+        verdict([share < 0.02 for share in shares.values()]),
         "Codes need a scale for each channel, and norms stay in single precision: at few bits the "
         "reliable part grows.",
     )
 
 
 def _compression(catalogue: Catalogue, root: str) -> Claim:
-    """The best sub-model that is much smaller, against the whole one."""
-    said, good = [], []
-    for level in LEVELS:
-        points = spots(catalogue, root, level)
-        half = max(
-            (spot for spot in points if spot.size <= COMPRESSED),
-            key=lambda spot: spot.row.accuracy,
-            default=None,
-        )
-        if not half or not points:
+    """The best sub-model that is much smaller, against the whole one on the same images."""
+    said, good, others = [], [], []
+    for level, kinds in KINDS.items():
+        whole = measured(catalogue, reference(root, level), 0.0, "none")
+        small = [
+            spot
+            for kind in kinds
+            for spot in spots(catalogue, root, kind)
+            if spot.size <= COMPRESSED
+        ]
+        others += [spot.row for spot in small if whole and spot.row.images != whole.images]
+        small = [spot for spot in small if spot.row not in others]
+        if not whole or not small:
             continue
-        loss = max(points, key=lambda spot: spot.size).row.accuracy - half.row.accuracy
+        half = max(small, key=lambda spot: spot.row.accuracy)
+        loss = whole.accuracy - half.row.accuracy
         good.append(loss <= TOLERATED)
-        said.append(f"{level} {_points(-loss)} at {percent(half.size, 0)}")
+        name = "bit, mixed" if half.row.recipe.mixed else level
+        said.append(f"{name} {_points(-loss)} at {percent(half.size, 0)}")
+    cuts = ", ".join(f"{row.recipe.cut} ({row.images:,} images)" for row in others)
     return Claim(
         "All techniques are robust against model compression.",
         "; ".join(said) + "." if said else "",
-        _verdict(good),
+        verdict(good),
         f"The best sub-model of at most {percent(COMPRESSED, 0)} of the size, without bit errors "
         f"and without re-training; the bit level against {PAPER_BITS} bit. "
-        f"Robust is: loses at most {_points(TOLERATED, sign=False)}.",
+        f"Robust is: loses at most {_points(TOLERATED, sign=False)}."
+        + (f" Left out, as the whole was measured on other images: {cuts}." if cuts else ""),
     )
 
 
 def _sufficient(catalogue: Catalogue, root: str) -> Claim:
-    said, good = [], []
-    for level, guard in _receivers():
-        loss = loss_at(catalogue, root, level, (PAPER_RATE, guard))
-        if loss is not None:
-            good.append(loss <= TOLERATED)
-            name = "codes" if level == "bit" else f"{level}, guard {guard}"
-            said.append(f"{name} {_points(-loss)}")
+    """For which receiver it is true, and of what: the whole root, or sub-models."""
+    whole = {name: _loss(catalogue, *sent) for sent, name in _wholes(root).items()}
+    cut = {
+        name: loss_at(catalogue, root, kind, (PAPER_RATE, guard))
+        for (kind, guard), name in _CUT.items()
+    }
+    said, true, good = [], [], []
+    for what, losses in (("the whole root", whole), ("useful sub-models (mean)", cut)):
+        known = {name: loss for name, loss in losses.items() if loss is not None}
+        if known:
+            each = ", ".join(f"{name} {_points(-loss)}" for name, loss in known.items())
+            said.append(f"{what.capitalize()}: {each}.")
+            fine = [name for name, loss in known.items() if loss <= TOLERATED]
+            true.append(f"{what}: {', '.join(fine) or 'none'}")
+            good += [loss <= TOLERATED for loss in known.values()]
     weights = ROOTS[root].exit_parameters[-1]
     return Claim(
         "A bit-error rate of 10⁻³ is sufficient to rein in the performance loss.",
-        "Mean over the sub-models that are any good: " + "; ".join(said) + "." if said else "",
-        _verdict(good),
-        f"A float's exponent can turn a weight into 10³⁸. Of {weights / 1e6:.1f} million, "
+        " ".join(said),
+        verdict(good),
+        (f"At most {_points(TOLERATED, sign=False)} lost: {'; '.join(true)}. " if true else "")
+        + "Useful is: half as accurate as the best, or more. A float's exponent can turn "
+        f"a weight into 10³⁸. Of {weights / 1e6:.1f} million, "
         f"{weights * PAPER_RATE:,.0f} suffer that at 10⁻³; at 10⁻⁷ the chance that none does is "
         f"{exp(-weights * 1e-7):.2f}. A receiver that knows each layer's range sees it, and a "
         f"code of few bits has no such bit: the paper must have had one of the two.",
     )
 
 
-def _receivers() -> Sequence[tuple[str, str]]:
-    floats = product(("depth", "parameter"), ("none", "clamp", "zero"))
-    return (*floats, ("bit", "none"))
+_BEHIND = {"none": "without guard", "clamp": "with clamp", "zero": "with zero"}
+#: Kind of sub-model and guard -> its name in the sentences.
+_CUT = {
+    **{(kind, guard): f"{kind} {_BEHIND[guard]}" for kind in LEVELS[:2] for guard in GUARDS},
+    ("bit", "none"): "codes",
+    (MIXED, "none"): "mixed codes",
+}
 
 
-def loss_at(
-    catalogue: Catalogue, root: str, level: str, channel: tuple[float, str]
-) -> float | None:
-    """Mean loss of accuracy over a level's sub-models against the same ones without errors.
+def _wholes(root: str) -> dict[tuple[Recipe, str], str]:
+    """The whole root as it may be sent and received -> its name in the sentences."""
+    floats = {(Recipe(root), guard): f"float32 {_BEHIND[guard]}" for guard in GUARDS}
+    codes = {(Recipe(root, bits=b), "none"): f"{b} bit" for b in (WIDEST_CODE, PAPER_BITS)}
+    return floats | codes
+
+
+def _loss(catalogue: Catalogue, recipe: Recipe, guard: str) -> float | None:
+    """What the paper's bit-error rate costs one sub-model."""
+    ideal = measured(catalogue, recipe, 0.0, "none")
+    real = measured(catalogue, recipe, PAPER_RATE, guard)
+    if not ideal or not real or _same(ideal) != _same(real):
+        return None
+    return ideal.accuracy - real.accuracy
+
+
+def loss_at(catalogue: Catalogue, root: str, kind: str, channel: tuple[float, str]) -> float | None:
+    """Mean loss of accuracy over the sub-models of a kind against the same ones without errors.
 
     Of sub-models that are half as accurate as the best or more: what knows nothing loses nothing.
     """
-    ideal = {spot.row.recipe: spot.row.accuracy for spot in spots(catalogue, root, level)}
+    ideal = {_same(spot.row): spot.row.accuracy for spot in spots(catalogue, root, kind)}
     useful = max(ideal.values(), default=0.0) / 2
-    ideal = {recipe: share for recipe, share in ideal.items() if share >= useful}
-    real = spots(catalogue, root, level, channel)
-    losses = [ideal[s.row.recipe] - s.row.accuracy for s in real if s.row.recipe in ideal]
+    ideal = {key: share for key, share in ideal.items() if share >= useful}
+    real = [spot.row for spot in spots(catalogue, root, kind, channel)]
+    losses = [ideal[_same(row)] - row.accuracy for row in real if _same(row) in ideal]
     return sum(losses) / len(losses) if losses else None
+
+
+def _same(row: Measurement) -> tuple[Recipe, int]:
+    """What two rows share that may be compared: the sub-model and the set of images."""
+    return row.recipe, row.images
 
 
 def _overkill(catalogue: Catalogue, root: str) -> Claim:
     """The highest measured bit-error rate that costs no more than is tolerated."""
     said, good = [], []
-    for recipe, guard, name in (
-        (Recipe(root), "none", "float32, no guard"),
-        (Recipe(root), "clamp", "float32, clamp"),
-        (Recipe(root), "zero", "float32, zero"),
-        (Recipe(root, bits=PAPER_BITS), "none", f"{PAPER_BITS} bit"),
-    ):
+    for (recipe, guard), name in _wholes(root).items():
         rows = catalogue.curve(recipe, guard)
         if len(rows) < 2 or rows[0].bit_error_rate > 0:
             continue
@@ -231,16 +259,10 @@ def _overkill(catalogue: Catalogue, root: str) -> Claim:
     return Claim(
         "Ultra-reliable links (below 10⁻⁹) are an overkill; normal reliability is sufficient.",
         "Highest rate that is harmless: " + "; ".join(said) + "." if said else "",
-        _verdict(good),
+        verdict(good),
         f"Harmless is: loses at most {_points(TOLERATED, sign=False)}. Without a guard floats do "
         "need such a link; with one, or as codes, they do not.",
     )
-
-
-def _verdict(good: Sequence[bool]) -> str:
-    if not good:
-        return OPEN
-    return HOLDS if all(good) else PARTLY if any(good) else FAILS
 
 
 def _points(share: float, *, sign: bool = True) -> str:

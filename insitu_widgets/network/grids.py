@@ -68,9 +68,14 @@ def full(root: str) -> Plan:
 
 
 def fig3(root: str) -> Plan:
-    """What Fig. 3 shows: each level alone, all exits of the others' whole models beside it."""
+    """What Fig. 3 shows: each level alone, all exits of the others' whole models beside it.
+
+    The bit level is codes of one width, and those of mixed precision at the last exit.
+    """
     whole = grid(root, keeps=(1.0,), bits=(32, *range(1, WIDEST_CODE + 1)))
-    return Plan((*whole, *(Recipe(root, keep=keep) for keep in KEEPS[1:])), PAPER_RATES)
+    keeps = (Recipe(root, keep=keep) for keep in KEEPS[1:])
+    widths = (Recipe(root, bits=average, mixed=True) for average in AVERAGES)
+    return Plan((*whole, *keeps, *widths), PAPER_RATES)
 
 
 def planner(root: str) -> Plan:

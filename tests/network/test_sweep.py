@@ -433,8 +433,11 @@ def test_the_grid_of_fig_3_is_each_level_alone():
     depth = {Recipe(NAME, exit_) for exit_ in range(1, 7)}
     width = {Recipe(NAME, bits=bits) for bits in range(1, 9)}
     keeps = {Recipe(NAME, keep=keep) for keep in grids.KEEPS}
-    assert depth | width | keeps <= set(plan.recipes)
+    mixed = {Recipe(NAME, bits=bits, mixed=True) for bits in (2, 3, 4)}
+    assert depth | width | keeps | mixed <= set(plan.recipes)
+    assert {recipe for recipe in plan.recipes if recipe.mixed} == mixed
     assert all(recipe.keep == 1.0 for recipe in set(plan.recipes) - keeps)  # they cost no pass
+    assert len(plan.recipes) == 6 * 9 + 5 + 3
 
 
 def test_a_choice_has_mixed_precision_and_all_in_one_weights_to_choose_from():

@@ -30,6 +30,8 @@ _STYLES = {
     "no bit error": (BLUE, "diamond", "solid"),
     **{f"guard {guard}": style for guard, style in _GUARD_STYLE.items()},
     "codes": (ORANGE, "triangle-up", "dashdot"),
+    "mixed, no": (BLUE, "square-open", "dot"),
+    "mixed at": (ORANGE, "square-open", "dot"),
 }
 
 
@@ -110,11 +112,16 @@ def _line(name: str, xs: Sequence[float], rows: Sequence[Measurement]) -> Spec:
         "x": list(xs),
         "y": [100 * share for share in shares],
         "error_y": _bars(shares, [row.lowest for row in rows], [row.highest for row in rows]),
-        "text": [f"{row.recipe}<br>{row.images} images, {row.seeds} draws" for row in rows],
+        "text": [f"{row.recipe}<br>{_condition(row)}" for row in rows],
         "hovertemplate": "%{text}<br>%{x:.3g}: %{y:.1f} %<extra>" + name + "</extra>",
         "line": {"color": color, "dash": dash, "width": 2},
         "marker": {"symbol": symbol, "size": 8},
     }
+
+
+def _condition(row: Measurement) -> str:
+    draws = f", {row.seeds} draw{'s' if row.seeds > 1 else ''}" if row.bit_error_rate else ""
+    return f"{row.images:,} images{draws}"
 
 
 def _bars(shares: Sequence[float], lows: Sequence[float], highs: Sequence[float]) -> Spec:

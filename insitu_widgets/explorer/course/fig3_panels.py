@@ -10,14 +10,16 @@ import ipywidgets as widgets
 from insitu_widgets.air.channel import GUARDS
 from insitu_widgets.estimate import Estimate
 from insitu_widgets.explorer.course import fig3_figures as figures
+from insitu_widgets.explorer.course.claims_table import claims_table
 from insitu_widgets.explorer.live import missing_images
 from insitu_widgets.explorer.panels import Chart, Panel, Picture, choice, slider
-from insitu_widgets.explorer.words import html_table
 from insitu_widgets.levels.recipe import Recipe
 from insitu_widgets.network.catalogue import load_finest, shipped
 from insitu_widgets.network.fig3 import (
     COUNTS,
+    KINDS,
     LEVELS,
+    MIXED,
     PAPER_BITS,
     PAPER_RATE,
     claims,
@@ -41,7 +43,7 @@ FEW = 200
 TITLES = {
     "depth": "Depth level: exits, float32",
     "parameter": "Parameter level: the largest weights, float32",
-    "bit": "Bit level: k-bit codes",
+    "bit": "Bit level: k-bit codes, and mixed precision",
 }
 #: Measured now: size, accuracy and the ends of its interval, as shares.
 Ring = tuple[float, float, float, float]
@@ -56,11 +58,15 @@ class View:
     count: str
     against: int
 
-    def spots(self, level: str, bit_error_rate: float = 0.0, guard: str = "none") -> Sequence[Spot]:
-        """The catalogue's points of one level."""
+    def spots(self, kind: str, bit_error_rate: float = 0.0, guard: str = "none") -> Sequence[Spot]:
+        """The catalogue's points of one kind of sub-model."""
         channel = bit_error_rate, guard
         catalogue = load_finest(self.root)
-        return spots(catalogue, self.root, level, channel, count=self.count, against=self.against)
+        return spots(catalogue, self.root, kind, channel, count=self.count, against=self.against)
+
+    def all_spots(self, level: str) -> Sequence[Spot]:
+        """The catalogue's points of one level without bit errors, of all its kinds."""
+        return [spot for kind in KINDS[level] for spot in self.spots(kind)]
 
 
 def fig3_panel() -> Panel:
@@ -97,7 +103,9 @@ def _steps(
     measuring = live and not absent
     charts = {level: _level(view, level, ()) for level in LEVELS}
     whole = {"receivers": _receivers(root, bit_error_rate)}
-    yield Picture(charts | whole, note + _claims_table(root), 0.02 if measuring else 1.0)
+    yield Picture(
+        charts | whole, note + _conditions(view) + _sentences(root), 0.02 if measuring else 1.0
+    )
     if measuring:
         rings: dict[str, list[Ring]] = {level: [] for level in LEVELS}
         for done, level, ring in _again(view):
@@ -112,7 +120,7 @@ def _again(view: View) -> Iterator[tuple[float, str, Ring]]:
 
     source, images = root_of(view.root), _few(images_of(view.root))
     channels = (0.0, view.bit_error_rate), GUARDS, (0,)
-    sizes = {level: {s.row.recipe: s.size for s in view.spots(level)} for level in LEVELS}
+    sizes = {level: {s.row.recipe: s.size for s in view.all_spots(level)} for level in LEVELS}
     work = [(level, job) for level in LEVELS for job in jobs_of(list(sizes[level]), channels)]
     for done, (level, job) in enumerate(work, 1):
         for row in measure(job, images, source):
@@ -133,6 +141,9 @@ def _level(view: View, level: str, rings: Sequence[Ring]) -> Chart:
     lines = {"no bit error": view.spots(level)}
     if level == "bit":
         lines[f"codes at {error_rate(rate)}"] = view.spots(level, rate)
+        on = _other_images(view)
+        lines[f"mixed, no bit error{on}"] = view.spots(MIXED)
+        lines[f"mixed at {error_rate(rate)}{on}"] = view.spots(MIXED, rate)
     else:
         lines |= {f"guard {guard}": view.spots(level, rate, guard) for guard in GUARDS}
     short = level == "bit" and view.against == PAPER_BITS
@@ -141,22 +152,57 @@ def _level(view: View, level: str, rings: Sequence[Ring]) -> Chart:
     return Chart(TITLES[level], _said(view, level), spec)
 
 
+def _other_images(view: View) -> str:
+    """What a name adds if mixed codes were measured on other images than those of one width."""
+    one, mixed = ({spot.row.images for spot in view.spots(kind)} for kind in KINDS["bit"])
+    return "" if one == mixed else f" ({_numbers(mixed)} images)"
+
+
 def _said(view: View, level: str) -> str:
-    points = view.spots(level)
+    points = view.all_spots(level)
     if not points:
         return "Not measured yet."
     ends = ", ".join(
-        f"{percent(spot.size)} of the size: {percent(spot.row.accuracy)}" for spot in points
+        f"{percent(spot.size)} of the size{' mixed' if spot.row.recipe.mixed else ''}: "
+        f"{percent(spot.row.accuracy)}"
+        for spot in points
     )
     catalogue, losses = load_finest(view.root), []
-    for guard in ("none",) if level == "bit" else GUARDS:
-        loss = loss_at(catalogue, view.root, level, (view.bit_error_rate, guard))
+    names = {("bit", "none"): "", (MIXED, "none"): " mixed"}
+    names |= {(level, guard): f" with guard {guard}" for guard in GUARDS if level != "bit"}
+    for kind, guard in (key for key in names if key[0] in KINDS[level]):
+        loss = loss_at(catalogue, view.root, kind, (view.bit_error_rate, guard))
         if loss is not None:
-            name = "" if level == "bit" else f" with guard {guard}"
-            losses.append(f"{100 * loss:.1f} points{name}")
+            losses.append(f"{100 * loss:.1f} points{names[kind, guard]}")
     at = error_rate(view.bit_error_rate)
     lost = f" Mean loss at {at}: {', '.join(losses)}." if losses else ""
     return f"{TITLES[level]}. Without bit errors, {ends}.{lost}"
+
+
+def _conditions(view: View) -> str:
+    """On how many images and draws each kind of sub-model was measured (HTML)."""
+    said = []
+    for kind in (kind for kinds in KINDS.values() for kind in kinds):
+        guards = ("none",) if kind in KINDS["bit"] else GUARDS
+        clean = view.spots(kind)
+        noisy = [spot for guard in guards for spot in view.spots(kind, view.bit_error_rate, guard)]
+        images = _numbers({spot.row.images for spot in (*clean, *noisy)})
+        draws = _numbers({spot.row.seeds for spot in noisy})
+        if images:
+            said.append(f"{_KIND[kind]} {images} images" + (f", draws: {draws}" if draws else ""))
+    return (
+        f"<p>Measured on: {'; '.join(said)}. Accuracies on different images are shown side by "
+        "side, but not subtracted.</p>"
+        if said
+        else ""
+    )
+
+
+_KIND = {"depth": "exits", "parameter": "largest weights", "bit": "codes", MIXED: "mixed precision"}
+
+
+def _numbers(found: set[int]) -> str:
+    return " and ".join(f"{number:,}" for number in sorted(found))
 
 
 def _receivers(root: str, bit_error_rate: float) -> Chart:
@@ -173,8 +219,5 @@ def _rates_said(rows: Sequence[Measurement]) -> str:
     return ", ".join(f"{percent(r.accuracy)} at {error_rate(r.bit_error_rate)}" for r in rows)
 
 
-def _claims_table(root: str) -> str:
-    held = claims(load_finest(root), root)
-    rows = [(claim.sentence, claim.number, claim.verdict, claim.why) for claim in held]
-    table = html_table(("the paper's section 4", f"measured: {root}", "verdict", "why"), rows)
-    return table.replace("<table>", '<table class="insitu-sentences">', 1)
+def _sentences(root: str) -> str:
+    return claims_table(claims(load_finest(root), root), f"measured: {root}")

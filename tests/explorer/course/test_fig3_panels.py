@@ -1,15 +1,16 @@
 """The panel of Fig. 3, without a browser."""
 
 import time
+from dataclasses import replace
 
 import plotly.graph_objects as go
 import pytest
 
-from insitu_widgets import load_data
+from insitu_widgets import Catalogue, load_data
 from insitu_widgets.explorer.course import fig3_panels
 from insitu_widgets.explorer.course.fig3_panels import fig3_panel
 from insitu_widgets.network.catalogue import load_catalogue, shipped
-from insitu_widgets.network.fig3 import LEVELS, spots
+from insitu_widgets.network.fig3 import LEVELS, MIXED, spots
 
 
 @pytest.fixture
@@ -54,11 +55,36 @@ def test_every_root_with_a_catalogue_is_drawn_in_time(panel):
         assert charts(panel).keys() == {*LEVELS, "receivers"}
 
 
+def test_mixed_codes_are_a_line_of_their_own(panel):
+    lines = {line["name"]: line for line in charts(panel)["bit"]["spec"]["data"]}
+    assert list(lines) == ["no bit error", "codes at 10⁻³", "mixed, no bit error", "mixed at 10⁻³"]
+    styles = {(line["line"]["color"], line["marker"]["symbol"]) for line in lines.values()}
+    assert len(styles) == 4
+    found = spots(load_catalogue("vgg-digits"), "vgg-digits", MIXED)
+    assert lines["mixed, no bit error"]["y"] == [100 * spot.row.accuracy for spot in found]
+    assert all("bit mixed<br>797 images" in text for text in lines["mixed at 10⁻³"]["text"])
+    assert lines["mixed at 10⁻³"]["text"][0].endswith(", 5 draws")
+    assert lines["mixed, no bit error"]["text"][0].endswith("797 images")
+
+
+@pytest.mark.parametrize("images", [797, 100])
+def test_it_says_on_how_many_images_and_draws_each_kind_was_measured(panel, monkeypatch, images):
+    known = load_catalogue("vgg-digits")
+    rows = [replace(row, images=images) if row.recipe.mixed else row for row in known.rows]
+    monkeypatch.setattr(fig3_panels, "load_catalogue", lambda _: Catalogue(rows))
+    panel.run()
+    assert "codes 797 images, draws: 5; " in panel.words.value
+    assert f"mixed precision {images} images, draws: 5." in panel.words.value
+    assert ("Left out" in panel.words.value) == (images == 100)
+    names = [line["name"] for line in charts(panel)["bit"]["spec"]["data"]]
+    assert ("mixed at 10⁻³ (100 images)" in names) == (images == 100)
+
+
 def test_one_button_measures_again(panel, monkeypatch):
     monkeypatch.setattr("insitu_widgets.explorer.course.depth_live.images_of", lambda _: few)
     few = load_data("digits", limit=100)
     panel.controls["live"].value = True
-    for level, count in (("depth", 6 * 4), ("parameter", 6 * 4), ("bit", 4 * 2)):
+    for level, count in (("depth", 6 * 4), ("parameter", 6 * 4), ("bit", (4 + 3) * 2)):
         line = charts(panel)[level]["spec"]["data"][-1]
         assert line["name"] == "measured now"
         assert len(line["y"]) == count
