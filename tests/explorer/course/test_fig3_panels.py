@@ -9,7 +9,7 @@ import pytest
 from insitu_widgets import Catalogue, load_data
 from insitu_widgets.explorer.course import fig3_panels
 from insitu_widgets.explorer.course.fig3_panels import fig3_panel
-from insitu_widgets.network.catalogue import load_catalogue, shipped
+from insitu_widgets.network.catalogue import load_finest, shipped
 from insitu_widgets.network.fig3 import LEVELS, MIXED, spots
 
 
@@ -32,7 +32,7 @@ def charts(panel):
 def test_it_draws_the_catalogues_points(panel):
     lines = {line["name"]: line for line in charts(panel)["depth"]["spec"]["data"]}
     assert list(lines) == ["no bit error", "guard none", "guard clamp", "guard zero"]
-    found = spots(load_catalogue("vgg-digits"), "vgg-digits", "depth", (1e-3, "zero"))
+    found = spots(load_finest("vgg-digits"), "vgg-digits", "depth", (1e-3, "zero"))
     assert lines["guard zero"]["y"] == [100 * spot.row.accuracy for spot in found]
     bars = lines["guard zero"]["error_y"]
     assert bars["array"] == [100 * (s.row.highest - s.row.accuracy) for s in found]
@@ -60,7 +60,7 @@ def test_mixed_codes_are_a_line_of_their_own(panel):
     assert list(lines) == ["no bit error", "codes at 10⁻³", "mixed, no bit error", "mixed at 10⁻³"]
     styles = {(line["line"]["color"], line["marker"]["symbol"]) for line in lines.values()}
     assert len(styles) == 4
-    found = spots(load_catalogue("vgg-digits"), "vgg-digits", MIXED)
+    found = spots(load_finest("vgg-digits"), "vgg-digits", MIXED)
     assert lines["mixed, no bit error"]["y"] == [100 * spot.row.accuracy for spot in found]
     assert all("bit mixed<br>797 images" in text for text in lines["mixed at 10⁻³"]["text"])
     assert lines["mixed at 10⁻³"]["text"][0].endswith(", 5 draws")
@@ -69,9 +69,9 @@ def test_mixed_codes_are_a_line_of_their_own(panel):
 
 @pytest.mark.parametrize("images", [797, 100])
 def test_it_says_on_how_many_images_and_draws_each_kind_was_measured(panel, monkeypatch, images):
-    known = load_catalogue("vgg-digits")
+    known = load_finest("vgg-digits")
     rows = [replace(row, images=images) if row.recipe.mixed else row for row in known.rows]
-    monkeypatch.setattr(fig3_panels, "load_catalogue", lambda _: Catalogue(rows))
+    monkeypatch.setattr(fig3_panels, "load_finest", lambda _: Catalogue(rows))
     panel.run()
     assert "codes 797 images, draws: 5; " in panel.words.value
     assert f"mixed precision {images} images, draws: 5." in panel.words.value
