@@ -17,6 +17,7 @@ from importlib.resources import as_file, files
 from typing import TYPE_CHECKING, Self
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
@@ -41,6 +42,7 @@ from torchvision.models.vgg import make_layers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
 
 #: torchvision's modules whose ``bn1`` follows ``conv1``, and so on.
 RESIDUAL = (BasicBlock, Bottleneck, ResNet)
@@ -374,14 +376,33 @@ def load_root(name: str) -> Root:
     Raises
     ------
     ValueError
-        If there is no root of that name.
+        If there is no root of that name, or the file of its weights is damaged.
     """
     one_of("root", name, [*ROOTS, *NESTED_ROOTS])
     # In a container torch counts the machine's cores; more threads than CPUs only fight.
     torch.set_num_threads(min(torch.get_num_threads(), usable_cpus()))
     root = copy.deepcopy(skeleton(name))
     with as_file(files("insitu_widgets") / "weights" / f"{name}.safetensors") as path:
-        tensors = load_file(path)
+        tensors = _read_weights(path)
     # Some files hold the weights in half precision; what is float32 already stays mapped.
     assign(root, {name: tensor.float() for name, tensor in tensors.items()})
     return root
+
+
+#: How the text begins that Git LFS leaves for a file it has not fetched.
+_POINTER = b"version https://git-lfs"
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        with path.open("rb") as file:
+            pointer = file.read(len(_POINTER)) == _POINTER
+        why = "it is a pointer of Git LFS" if pointer else str(error)
+        remedy = "Fetch it: git lfs pull" if pointer else "Install the package again"
+        msg = (
+            f"{path} must hold a root's weights; {why}. {remedy}, or train the root anew: "
+            f"python -m insitu_widgets.train {path.stem}"
+        )
+        raise ValueError(msg) from error
