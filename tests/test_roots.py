@@ -277,6 +277,31 @@ def test_one_head_for_each_block(blocks, heads):
         )
 
 
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("vgg-digits", r"^name must be another than the shipped roots'; got 'vgg-digits'.+Choose"),
+        ("resnet18-cifar100-nested", r"another than the shipped roots'.+Choose another"),
+        ("mine-nested", r"^name must not end with '-nested'; got 'mine-nested'\. .+Leave it out"),
+        ("", r"^name must begin with a letter or a digit .+ 1 to 100 characters; got ''\. Name it"),
+        (" mine", "got ' mine'"),
+        ("mine ", "got 'mine '"),
+        ("my\nroot", r"got 'my\\nroot'"),
+        ("# mine", "got '# mine'"),  # in a table it would be a note
+        ("m" * 101, "1 to 100 characters"),
+    ],
+)
+def test_a_name_that_means_something_else_is_refused(name, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        Root.wrap(name, *parts())
+
+
+def test_a_name_is_text():
+    with pytest.raises(TypeError, match=r"^name must be of type str; got Linear\. Give the root a"):
+        Root.wrap(*parts(), [])
+    assert Root.wrap("Éva's 2. root (v2)", *parts()).name == "Éva's 2. root (v2)"
+
+
 # Tensors
 
 
