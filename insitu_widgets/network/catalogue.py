@@ -10,8 +10,9 @@ from functools import lru_cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
+from insitu_widgets.air.channel import GUARDS
 from insitu_widgets.cards import ROOTS, family_of
-from insitu_widgets.errors import one_of
+from insitu_widgets.errors import in_range, of_type, one_of
 from insitu_widgets.levels.recipe import WIDEST_CODE, Recipe
 from insitu_widgets.network import growing
 
@@ -21,6 +22,20 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     from insitu_widgets.network.sweep import Job
+
+
+_MOST = 10**15
+#: Of each number of a row the smallest and the largest.
+_RANGES: tuple[tuple[str, float, float], ...] = (
+    ("bit_error_rate", 0.0, 0.5),
+    ("num_bits", 1, _MOST),
+    ("num_parameters", 0, _MOST),
+    ("accuracy", 0.0, 1.0),
+    ("lowest", 0.0, 1.0),
+    ("highest", 0.0, 1.0),
+    ("images", 1, _MOST),
+    ("seeds", 1, _MOST),
+)
 
 
 @dataclass(frozen=True)
@@ -45,6 +60,13 @@ class Measurement:
         Over the seeds; at bit-error rate 0 the 95 % interval of the one measurement (Wilson).
     images, seeds : int
         How many images, and how many times the channel was drawn.
+
+    Raises
+    ------
+    ValueError
+        For a number out of its range, or a guard that does not exist.
+    TypeError
+        For something else than a recipe.
     """
 
     recipe: Recipe
@@ -57,6 +79,15 @@ class Measurement:
     highest: float
     images: int
     seeds: int
+
+    def __post_init__(self) -> None:
+        of_type("recipe", self.recipe, Recipe, "Make one: Recipe(root, exit, keep, bits).")
+        if self.guard not in GUARDS:
+            one_of("guard", self.guard, GUARDS)
+        for field, low, high in _RANGES:
+            value = getattr(self, field)
+            if type(value) is not type(low) or not low <= value <= high:  # quick: tables are long
+                in_range(field, value, low, high)
 
 
 #: What follows the bits of a mixed recipe in a file.
