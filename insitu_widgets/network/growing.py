@@ -17,7 +17,7 @@ def read(path: Path) -> tuple[str, str]:
     Raises
     ------
     ValueError
-        If the path is a folder or in a folder that is not there, or the file is no text.
+        If the path is a folder (or a device), or in one that is not there, or the file is no text.
     """
     if not path.parent.is_dir():
         msg = (
@@ -30,6 +30,9 @@ def read(path: Path) -> tuple[str, str]:
         raise ValueError(msg)
     if not path.exists():
         return "", ""
+    if not path.is_file():
+        msg = f"path must be a file; got {path}, which is a device. Name a file in a folder."
+        raise ValueError(msg)
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
@@ -41,6 +44,7 @@ def read(path: Path) -> tuple[str, str]:
 
 def replace(path: Path, text: str) -> None:
     """Give a file this text: whoever reads it meets all of the old one or all of the new one."""
+    path = path.resolve()  # a link goes on pointing to it
     unfinished = path.with_name(f"{path.name}.part")
     with unfinished.open("w", encoding="utf-8") as file:
         file.write(text)

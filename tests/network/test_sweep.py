@@ -264,7 +264,18 @@ def test_a_path_that_cannot_be_a_file_is_refused_at_once(few, tmp_path, calls):
         measured(RECIPES[:1], few, path=lost)
     with pytest.raises(ValueError, match=r"^path must be a file; got the folder .* Name a file in"):
         measured(RECIPES[:1], few, path=tmp_path)
+    with pytest.raises(ValueError, match=r"^path must be a file; got .*, which is a device\. Name"):
+        measured(RECIPES[:1], few, path=os.devnull)
     assert not calls
+
+
+def test_a_link_goes_on_pointing_to_the_file(few, tmp_path):
+    path, link = tmp_path / "rows.csv", tmp_path / "link.csv"
+    link.symlink_to(path)
+    measured(RECIPES[:1], few, path=link)
+    assert link.is_symlink()
+    with path.open() as file:
+        assert len(read_rows(file).rows) == 3
 
 
 def test_replacing_the_file_touches_no_other(few, tmp_path):
