@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,11 +77,11 @@ class Checkpoint:
         Raises
         ------
         ValueError
-            If the file is of a training with other settings.
+            If the file is damaged, or of a training with other settings.
         """
         if not self.path.exists():
             return 0
-        state = torch.load(self.path, map_location="cpu", weights_only=True)
+        state = self._read()
         if state["settings"] != self.settings:
             msg = (
                 f"{self.path} is of a training with other settings ({state['settings']}, now "
@@ -92,6 +93,24 @@ class Checkpoint:
         random.set_state(state["random"])
         self.seconds = state["seconds"]
         return int(state["epoch"])
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            state = torch.load(self.path, map_location="cpu", weights_only=True)
+        except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:
+            raise self._damaged(type(error).__name__) from error
+        held = state.keys() if isinstance(state, dict) else set()
+        missing = {"settings", "epoch", "seconds", "parts", "random"} - held
+        if missing:
+            why = f"it lacks {', '.join(sorted(missing))}"
+            raise self._damaged(why)
+        return state
+
+    def _damaged(self, why: str) -> ValueError:
+        return ValueError(
+            f"{self.path} must be a training's checkpoint; it is damaged ({why}). Delete it and "
+            f"start again, or name another folder with --checkpoints."
+        )
 
     def log(self, line: str) -> None:
         """Add a line, with the time, to the log beside the file."""

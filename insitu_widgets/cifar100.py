@@ -60,6 +60,15 @@ def find() -> Path | None:
     return next((folder / FILE for folder in folders if (folder / FILE).is_file()), None)
 
 
+def misnamed() -> str:
+    """A sentence on ``INSITU_DATA`` where it names no folder with the file; else nothing."""
+    named = os.environ.get("INSITU_DATA")
+    if not named or (Path(named) / FILE).is_file():
+        return ""
+    what = f"holds no {FILE}" if Path(named).is_dir() else "is no folder"
+    return f"INSITU_DATA names {named}, which {what}: put {FILE} there, or correct the name."
+
+
 def read(split: str) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     """Pixels uint8 ``[N, 32, 32, 3]``, labels uint8 ``[N]`` and class names; fetched if need be.
 
@@ -124,10 +133,10 @@ def fetch() -> Path:
 
 
 def _not_fetched(fault: Exception) -> DataError:
+    other = misnamed() or f"Or put {FILE} into a folder and name that folder in INSITU_DATA."
     return DataError(
         f"CIFAR-100 could not be fetched into {cache_folder() / FILE} ({fault}). Check the network "
-        f"and the disk, then run: {FETCH}. Or put {FILE} into a folder and name that folder in "
-        f"INSITU_DATA. The digits roots work without it."
+        f"and the disk, then run: {FETCH}. {other} The digits roots work without it."
     )
 
 

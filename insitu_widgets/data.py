@@ -6,13 +6,13 @@ import argparse
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
 
 from insitu_widgets import cifar100
-from insitu_widgets.errors import in_range, one_of
+from insitu_widgets.errors import in_range, of_type, one_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,6 +36,8 @@ HELD_OUT = {"digits": 200, "cifar100": 5_000}
 class ImageSet:
     """Images with their labels, ready for a root.
 
+    NumPy's arrays become tensors: float32 images in the same memory, labels of any whole numbers.
+
     Attributes
     ----------
     images : Tensor
@@ -49,6 +51,8 @@ class ImageSet:
     ------
     ValueError
         If shapes, types or labels do not fit each other.
+    TypeError
+        If images or labels are neither a tensor nor an array.
     """
 
     images: Tensor
@@ -56,6 +60,11 @@ class ImageSet:
     classes: tuple[str, ...]
 
     def __post_init__(self) -> None:
+        for field, number, kind in (
+            ("images", np.float32, np.float32),
+            ("labels", np.integer, np.int64),
+        ):
+            object.__setattr__(self, field, _tensor(field, getattr(self, field), number, kind))
         if self.images.ndim != 4 or self.images.dtype != torch.float32:
             msg = (
                 f"images must be float32 [N, C, H, W]; got {self.images.dtype} "
@@ -84,6 +93,22 @@ class ImageSet:
     def take(self, index: Tensor) -> ImageSet:
         """The images at these positions, in this order."""
         return ImageSet(self.images[index], self.labels[index], self.classes)
+
+
+def _tensor(field: str, given: object, number: type[np.generic], kind: type[np.generic]) -> Tensor:
+    """An array as a tensor of its own memory, where torch can use that; a tensor as it is."""
+    if not isinstance(given, np.ndarray):
+        of_type(field, given, torch.Tensor, "Give a tensor or a NumPy array: np.asarray(…).")
+        return cast("Tensor", given)
+    if not np.issubdtype(given.dtype, number):
+        msg = (
+            f"{field} in an array must be {number.__name__}; got {given.dtype} "
+            f"{list(given.shape)}. Convert with .astype(np.{kind.__name__})."
+        )
+        raise ValueError(msg)
+    array = given.astype(kind, copy=False)
+    usable = array.flags.writeable and min(array.strides, default=0) >= 0
+    return torch.from_numpy(array if usable else array.copy())
 
 
 def load_data(name: str, split: str = "test", limit: int | None = None) -> ImageSet:

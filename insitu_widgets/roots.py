@@ -17,13 +17,14 @@ from importlib.resources import as_file, files
 from typing import TYPE_CHECKING, Self
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
 from insitu_widgets.cards import NESTED_ROOTS, NESTED_SUFFIX, ROOTS
 from insitu_widgets.cpus import usable_cpus
-from insitu_widgets.errors import in_range, one_of
+from insitu_widgets.errors import in_range, of_type, one_of
 
 try:
     import torchvision  # noqa: F401  (imported for its effect: see the except branch)
@@ -41,6 +42,7 @@ from torchvision.models.vgg import make_layers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
 
 #: torchvision's modules whose ``bn1`` follows ``conv1``, and so on.
 RESIDUAL = (BasicBlock, Bottleneck, ResNet)
@@ -89,8 +91,10 @@ class Root(nn.Module):
         Raises
         ------
         ValueError
-            If the numbers of blocks and heads differ, or there are none.
+            If the numbers of blocks and heads differ, or there are none; or for a name that is a
+            shipped root's, an all-in-one root's (``…-nested``), or none at all.
         """
+        _check_name(name)
         parts = copy.deepcopy((stem, nn.ModuleList(blocks), nn.ModuleList(heads)))
         return cls(name, *parts).float().eval().requires_grad_(requires_grad=False)
 
@@ -125,6 +129,37 @@ class Root(nn.Module):
             feature = block(feature)
             logits.append(head(feature))
         return logits
+
+
+#: Characters of the name of a user's root, which stands in legends, tables and packets.
+_LONGEST_NAME = 100
+
+
+def _check_name(name: object) -> None:
+    """Check the name of a user's root: recipes, rows, packets and legends refer to it by that."""
+    of_type("name", name, str, 'Give the root a name: Root.wrap("mine", …).')
+    name = str(name)
+    if not (name.isprintable() and name[:1].isalnum() and name == name.strip()) or (
+        len(name) > _LONGEST_NAME
+    ):
+        msg = (
+            f"name must begin with a letter or a digit and be one line of 1 to {_LONGEST_NAME} "
+            f"characters; got {name[:_LONGEST_NAME]!r}. Name it like this: mine."
+        )
+        raise ValueError(msg)
+    if name in ARCHITECTURES:
+        msg = (
+            f"name must be another than the shipped roots'; got {name!r}, which recipes and "
+            f"packets would take for that one. Choose another: my-{name}."
+        )
+        raise ValueError(msg)
+    if name.endswith(NESTED_SUFFIX):
+        msg = (
+            f"name must not end with {NESTED_SUFFIX!r}; got {name!r}. It marks an all-in-one root, "
+            f"whose sub-models share one grid. Leave it out, or, if yours was trained as one, set "
+            f"it afterwards: root.name = {name!r}."
+        )
+        raise ValueError(msg)
 
 
 def is_weight(name: str, parameter: Tensor) -> bool:
@@ -374,14 +409,33 @@ def load_root(name: str) -> Root:
     Raises
     ------
     ValueError
-        If there is no root of that name.
+        If there is no root of that name, or the file of its weights is damaged.
     """
     one_of("root", name, [*ROOTS, *NESTED_ROOTS])
     # In a container torch counts the machine's cores; more threads than CPUs only fight.
     torch.set_num_threads(min(torch.get_num_threads(), usable_cpus()))
     root = copy.deepcopy(skeleton(name))
     with as_file(files("insitu_widgets") / "weights" / f"{name}.safetensors") as path:
-        tensors = load_file(path)
+        tensors = _read_weights(path)
     # Some files hold the weights in half precision; what is float32 already stays mapped.
     assign(root, {name: tensor.float() for name, tensor in tensors.items()})
     return root
+
+
+#: How the text begins that Git LFS leaves for a file it has not fetched.
+_POINTER = b"version https://git-lfs"
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        with path.open("rb") as file:
+            pointer = file.read(len(_POINTER)) == _POINTER
+        why = "it is a pointer of Git LFS" if pointer else str(error)
+        remedy = "Fetch it: git lfs pull" if pointer else "Install the package again"
+        msg = (
+            f"{path} must hold a root's weights; {why}. {remedy}, or train the root anew: "
+            f"python -m insitu_widgets.train {path.stem}"
+        )
+        raise ValueError(msg) from error

@@ -132,3 +132,52 @@ def test_own_arrays_make_an_image_set():
 def test_arrays_that_do_not_fit_are_refused(images, labels, classes, sentence):
     with pytest.raises(ValueError, match=sentence):
         ImageSet(images, labels, tuple(classes))
+
+
+def test_numpys_arrays_become_tensors_of_the_same_memory():
+    images, labels = np.zeros((3, 1, 2, 2), np.float32), np.array([0, 1, 0])
+    mine = ImageSet(images, labels, ("a", "b"))
+    images[1], labels[2] = 7.0, 1
+    assert float(mine.images[1].min()) == 7.0
+    assert mine.labels.tolist() == [0, 1, 1]
+    assert mine.take(torch.tensor([1])).images.dtype == torch.float32
+
+
+@pytest.mark.parametrize("kind", ["uint8", "int32", ">i4", "uint64"])
+def test_labels_may_be_any_whole_numbers(kind):
+    mine = ImageSet(IMAGES.numpy(), LABELS.numpy().astype(kind), ("a", "b"))
+    assert mine.labels.dtype == torch.int64
+    assert mine.labels.tolist() == [0, 1, 0]
+
+
+@pytest.mark.filterwarnings("error")
+def test_arrays_that_torch_cannot_use_are_copied():
+    images = np.arange(12, dtype=np.float32).reshape(3, 1, 2, 2)
+    expected = images[:, :, ::-1].copy()
+    images.flags.writeable = False
+    for array in (images[:, :, ::-1], expected.astype(">f4")):
+        assert np.array_equal(ImageSet(array, LABELS, ("a", "b")).images, expected)
+    assert np.array_equal(ImageSet(images, LABELS, ("a", "b")).images, images)
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "error", "sentence"),
+    [
+        (np.zeros((3, 1, 2, 2)), LABELS, ValueError, r"^images in an array must be float32; got f"),
+        (np.zeros((3, 1, 2, 2), "uint8"), LABELS, ValueError, r"uint8 .+astype\(np.float32\)\.$"),
+        (np.zeros((3, 2, 2), "f4"), LABELS, ValueError, r"^images must be .+ add the missing axes"),
+        (
+            IMAGES,
+            np.zeros(3),
+            ValueError,
+            r"^labels .+ must be integer; got float64 .+\(np.int64\)",
+        ),
+        (IMAGES, np.array(["a", "b", "a"]), ValueError, r"^labels .+ must be integer; got <U1"),
+        (IMAGES, np.zeros(2, int), ValueError, r"^labels must be int64 \[N\] with N = 3"),
+        (IMAGES, [0, 1, 0], TypeError, r"^labels must be of type Tensor; got list\. Give a tensor"),
+        ([[0.0]], LABELS, TypeError, r"^images must be of type Tensor; got list\. Give a tensor"),
+    ],
+)
+def test_arrays_of_other_kinds_are_refused(images, labels, error, sentence):
+    with pytest.raises(error, match=sentence):
+        ImageSet(images, labels, ("a", "b"))

@@ -158,6 +158,24 @@ def test_without_a_network_it_says_what_to_do(cache, monkeypatch, capsys):
     assert "INSITU_DATA" in capsys.readouterr().err
 
 
+def test_a_named_folder_that_is_not_there_is_told(cache, monkeypatch, tmp_path):
+    def offline(*_, **__):
+        raise URLError("no route to host")
+
+    monkeypatch.setattr(torchvision.datasets, "CIFAR100", offline)
+    assert cifar100.misnamed() == ""
+    monkeypatch.setenv("INSITU_DATA", str(tmp_path / "gone"))
+    with pytest.raises(cifar100.DataError, match=r"INSITU_DATA names .+/gone, which is no folder:"):
+        load_data("cifar100")
+    monkeypatch.setenv("INSITU_DATA", str(tmp_path))
+    with pytest.raises(
+        cifar100.DataError, match=r"which holds no cifar100\.npz: put cifar100\.npz"
+    ):
+        load_data("cifar100")
+    (tmp_path / "cifar100.npz").touch()
+    assert cifar100.misnamed() == ""
+
+
 def test_without_room_it_does_not_begin(cache, monkeypatch):
     usage = namedtuple("usage", "free")  # noqa: PYI024
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(5_000_000))

@@ -48,7 +48,8 @@ def test_it_is_forgotten_with_its_tensor():
 
 def test_an_all_in_one_root_that_is_trained_further_is_cut_anew():
     linear = nn.Sequential(nn.Flatten(), nn.Linear(16, 4))
-    root = Root.wrap("mine-nested", nn.Identity(), [nn.Identity()], [linear])
+    root = Root.wrap("mine", nn.Identity(), [nn.Identity()], [linear])
+    root.name = "mine-nested"
     recipe = Recipe("mine-nested", keep=0.5, bits=4)
     before = derive(root, recipe)
     assert derive(root, recipe) == before

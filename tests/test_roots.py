@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from insitu_widgets import ROOTS, Root, load_data, load_root
+from insitu_widgets import ROOTS, Root, load_data, load_root, roots
 from insitu_widgets.cards import NESTED_ROOTS
 from insitu_widgets.data import has_data
 from insitu_widgets.model_card import _exit_parameters, exit_accuracies
@@ -79,6 +79,25 @@ def test_loading_gives_the_files_own_tensors(root):
     loaded = dict(root.named_parameters()) | dict(root.named_buffers())
     assert loaded.keys() == stored.keys()
     assert all(torch.equal(loaded[name], tensor) for name, tensor in stored.items())
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda good: b"", r"Install the package again"),
+        (lambda good: good[: len(good) // 2], r"Install the package again"),
+        (lambda good: b"<html>404</html>", r"Install the package again"),
+        (lambda _: b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
+    ],
+)
+def test_weights_that_are_damaged_are_named_with_the_remedy(tmp_path, monkeypatch, damage, words):
+    good = (WEIGHTS / "vgg-digits.safetensors").read_bytes()
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "vgg-digits.safetensors").write_bytes(damage(good))
+    monkeypatch.setattr(roots, "files", lambda _: tmp_path)
+    sentence = rf"vgg-digits\.safetensors must hold .+{words}.+insitu_widgets\.train vgg-digits$"
+    with pytest.raises(ValueError, match=sentence):
+        load_root("vgg-digits")
 
 
 def test_two_loads_share_nothing_that_can_be_written():
@@ -256,6 +275,31 @@ def test_one_head_for_each_block(blocks, heads):
             [nn.Identity() for _ in range(blocks)],
             [nn.Identity() for _ in range(heads)],
         )
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("vgg-digits", r"^name must be another than the shipped roots'; got 'vgg-digits'.+Choose"),
+        ("resnet18-cifar100-nested", r"another than the shipped roots'.+Choose another"),
+        ("mine-nested", r"^name must not end with '-nested'; got 'mine-nested'\. .+Leave it out"),
+        ("", r"^name must begin with a letter or a digit .+ 1 to 100 characters; got ''\. Name it"),
+        (" mine", "got ' mine'"),
+        ("mine ", "got 'mine '"),
+        ("my\nroot", r"got 'my\\nroot'"),
+        ("# mine", "got '# mine'"),  # in a table it would be a note
+        ("m" * 101, "1 to 100 characters"),
+    ],
+)
+def test_a_name_that_means_something_else_is_refused(name, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        Root.wrap(name, *parts())
+
+
+def test_a_name_is_text():
+    with pytest.raises(TypeError, match=r"^name must be of type str; got Linear\. Give the root a"):
+        Root.wrap(*parts(), [])
+    assert Root.wrap("Éva's 2. root (v2)", *parts()).name == "Éva's 2. root (v2)"
 
 
 # Tensors

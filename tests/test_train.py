@@ -267,6 +267,31 @@ def test_a_checkpoint_of_other_settings_is_refused(images, tmp_path):
         train.train("vgg-digits", images, QUICK, 0, Checkpoint(tmp_path / "root.pt", "those"))
 
 
+@pytest.mark.parametrize("damage", ["empty", "text", "pointer", "half", "flipped", "list"])
+def test_a_damaged_checkpoint_is_named_with_the_remedy(tmp_path, damage):
+    checkpoint = Checkpoint(tmp_path / "root.pt", "these")
+    checkpoint.save(1, {}, torch.Generator(), 1.0)
+    good = checkpoint.path.read_bytes()
+    damages = {
+        "empty": b"",
+        "text": b"hello world",
+        "pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
+        "half": good[: len(good) // 2],
+        "flipped": good[:200] + bytes([good[200] ^ 255]) + good[201:],
+    }
+    if damage == "list":
+        torch.save([1, 2], checkpoint.path)
+    else:
+        checkpoint.path.write_bytes(damages[damage])
+    before = checkpoint.path.read_bytes()
+    sentence = (
+        r"root\.pt must be a training's checkpoint; it is damaged \(.+\)\. Delete it and start"
+    )
+    with pytest.raises(ValueError, match=sentence):
+        checkpoint.restore({}, torch.Generator())
+    assert checkpoint.path.read_bytes() == before
+
+
 def test_a_kill_while_saving_leaves_the_old_checkpoint(images, tmp_path, monkeypatch):
     checkpoint = Checkpoint(tmp_path / "root.pt", "these")
     train.train("vgg-digits", images, QUICK, 0, checkpoint)

@@ -8,7 +8,9 @@ Little-endian, version 1::
       magic 4 s "ISQC" | version u8 | 3 zero bytes
       header length u32 | body length u64 | CRC-32 of the body u32
       CRC-32 of the header u32 (computed with this field zero)
-      exit u16 (0: last) | layers u16 | has the rest u8 | root's name: u16 length, UTF-8
+      exit u16 (0: last) | layers u16
+      has the rest u8 (1; and of a refinement twice the bits that it goes behind)
+      root's name: u16 length, UTF-8
       one record a layer: quantiser u8 (its place in QUANTISERS), bits a weight u8,
                           table f32 or f16 u8 (0, 1), table's rows u32, columns u8, codes u32
       tables, one after the other
@@ -98,7 +100,8 @@ def pack_quantised(network: Quantised) -> Parcel:
         records.append(_LAYER.pack(place, layer.bits, half, rows, columns, layer.codes.numel()))
         tables.append(layer.table.numpy().astype(_DTYPES[half]).tobytes())
     rest = [tensor.detach().numpy().astype("<f4").tobytes() for tensor in network.rest.values()]
-    topology = _TOPOLOGY.pack(network.exit or 0, len(records), bool(network.rest), len(name))
+    kind = 2 * network.behind + bool(network.rest)
+    topology = _TOPOLOGY.pack(network.exit or 0, len(records), kind, len(name))
     content = b"".join([topology, name, *records, *tables, *rest])
     body = body_of(network.layers)
     fields = (MAGIC, VERSION, _PREAMBLE.size + len(content), len(body), zlib.crc32(body))
@@ -164,7 +167,8 @@ def _check_envelope(parcel: Parcel) -> int:
 
 def _read(parcel: Parcel, root: Root | None) -> Quantised:
     header, at = parcel.header, _PREAMBLE.size
-    exit_, count, has_rest, length = _TOPOLOGY.unpack_from(header, at)
+    exit_, count, kind, length = _TOPOLOGY.unpack_from(header, at)
+    behind, has_rest = divmod(kind, 2)
     at += _TOPOLOGY.size
     name = header[at : at + length].decode()
     at += length
@@ -191,7 +195,7 @@ def _read(parcel: Parcel, root: Root | None) -> Quantised:
     if at != len(header):
         msg = f"{len(header) - at} bytes are left over"
         raise ValueError(msg)
-    return Quantised(name, exit_ or None, with_codes(layers, parcel.body), found)
+    return Quantised(name, exit_ or None, with_codes(layers, parcel.body), found, behind)
 
 
 def _layer(header: bytes, at: int, like: Tensor, record: tuple[int, ...]) -> Coded:

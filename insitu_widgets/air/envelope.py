@@ -9,6 +9,12 @@ from __future__ import annotations
 import struct
 import zlib
 
+#: How packets begin, and how each is read.
+WHOLE, INCREMENT = b"ISMD", b"ISMI"
+_READ_WITH = {
+    WHOLE: "a whole packet, and no base goes with one. Leave base out: unpack(packet)",
+    INCREMENT: "an increment to a sub-model that the device has. Give that: unpack(packet, base=…)",
+}
 _PREAMBLE = struct.Struct("<4sB3xIQII")
 #: Where the header's content begins.
 SIZE = _PREAMBLE.size
@@ -41,7 +47,12 @@ def check(header: bytes, body: bytes, magic: bytes, version: int) -> int:
         raise PayloadError(msg)
     found, written, length, body_length, body_checksum, checksum = _PREAMBLE.unpack_from(header)
     if found != magic:
-        msg = f"header: not a sub-model packet, it begins with {found!r} instead of {magic!r}."
+        msg = (
+            f"header: not a sub-model packet, it begins with {found!r} instead of {magic!r}. Make "
+            f"one with pack(submodel), or ask for it again."
+        )
+        if found in _READ_WITH:
+            msg = f"header: this is {_READ_WITH[found]}."
         raise PayloadError(msg)
     if written != version:
         msg = (

@@ -76,7 +76,7 @@ if TYPE_CHECKING:
 
     from insitu_widgets.roots import Root
 
-MAGIC, VERSION = b"ISMI", 2
+MAGIC, VERSION = envelope.INCREMENT, 2
 _TOP = struct.Struct("<IIIHBdH")
 _LAYER = struct.Struct("<BBBII")
 _MAP = struct.Struct("<BBII")

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
-MAGIC, VERSION = b"ISMD", 1
+MAGIC, VERSION = envelope.WHOLE, 1
 _TOPOLOGY = struct.Struct("<HBdHIIH")
 _MASK = struct.Struct("<BBII")
 RANGE = struct.Struct("<ff")

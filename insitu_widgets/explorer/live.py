@@ -41,10 +41,11 @@ def missing_images(root: str) -> str:
     data = _data_of(root)
     if data == "digits" or cifar100.find() is not None:
         return ""
-    return (
+    words = (
         f"The images of {data} are not on this machine, so nothing is measured here; what is "
         f"expected was measured before. To measure: {cifar100.FETCH} (170 MB, once)."
     )
+    return f"{words} {cifar100.misnamed()}".strip()
 
 
 def _data_of(root: str) -> str:

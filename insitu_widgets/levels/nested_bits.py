@@ -73,7 +73,7 @@ class Nested:
             name: self._layer(name, (codes >> (self.bits - width)) & (2**new - 1), width, new)
             for name, codes in self.codes.items()
         }
-        return Quantised(self.root, None, layers, {})
+        return Quantised(self.root, None, layers, {}, have)
 
     def _layer(self, name: str, codes: Tensor, width: int, sent: int | None = None) -> Coded:
         steps = self.steps[name][:, width - 1 : width].contiguous()
@@ -86,7 +86,9 @@ def refine(coarse: Quantised, refinement: Quantised) -> Quantised:
     Raises
     ------
     ValueError
-        If the two are not of the same root and layers, or are together wider than 8 bits.
+        If the two are not of the same root and layers, if the coarse model has more bits (it may be
+        complete already) or fewer than the refinement goes behind, or if they are together wider
+        than 8 bits.
     """
     if (coarse.root, coarse.layers.keys()) != (refinement.root, refinement.layers.keys()):
         msg = (
@@ -97,10 +99,22 @@ def refine(coarse: Quantised, refinement: Quantised) -> Quantised:
     layers = {}
     for name, new in refinement.layers.items():
         old = coarse.layers[name]
+        if refinement.behind != old.bits:
+            msg = (
+                f"refinement must go behind the {old.bits} bits that the coarse model has; got "
+                f"{_told(refinement)}. Take the one that starts there: nested.refinement("
+                f"{old.bits}, …), or none if the model is complete."
+            )
+            raise ValueError(msg)
         width = in_range("bits of both together", old.bits + new.bits, 2, WIDEST_CODE)
         codes = (old.codes << new.bits) | new.codes
         layers[name] = Coded(PER_CHANNEL, old.shape, width, codes, new.table)
     return Quantised(coarse.root, None, layers, coarse.rest)
+
+
+def _told(refinement: Quantised) -> str:
+    behind = refinement.behind
+    return f"one that goes behind {behind}" if behind else "a network of its own"
 
 
 def nest(root: Root, bits: int = 4, best_at: int | None = None) -> Nested:

@@ -43,12 +43,16 @@ class Quantised:
         Layer name -> codes and table.
     rest : Mapping[str, Tensor]
         Norms, biases, embeddings and running statistics.
+    behind : int
+        Bits that a device must have of each code before these, which go behind them (a refinement,
+        see :mod:`insitu_widgets.levels.nested_bits`); 0 if it is a network of its own.
     """
 
     root: str
     exit: int | None
     layers: Mapping[str, Coded]
     rest: Mapping[str, Tensor]
+    behind: int = 0
 
     @property
     def num_weights(self) -> int:
@@ -70,7 +74,7 @@ class Quantised:
         if not isinstance(other, Quantised):
             return NotImplemented
         return (
-            (self.root, self.exit) == (other.root, other.exit)
+            (self.root, self.exit, self.behind) == (other.root, other.exit, other.behind)
             and dict(self.layers) == dict(other.layers)
             and {n: t.numpy().tobytes() for n, t in self.rest.items()}
             == {n: t.numpy().tobytes() for n, t in other.rest.items()}

@@ -101,7 +101,8 @@ class TrainingStep:
         """
         blocks = list(self.network.get_submodule("blocks").children())
         heads = [*root.heads[: len(blocks) - 1], self.network.get_submodule("head")]
-        return Root.wrap(root.name, self.network.get_submodule("stem"), blocks, heads)
+        parts = copy.deepcopy((self.network.get_submodule("stem"), blocks, heads))
+        return Root(root.name, *parts).eval().requires_grad_(requires_grad=False)
 
 
 def _codes(weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:

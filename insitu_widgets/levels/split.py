@@ -15,15 +15,14 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from insitu_widgets.errors import in_range
+from insitu_widgets.errors import in_range, of_type
 from insitu_widgets.levels.depth import cut
+from insitu_widgets.roots import Root
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import Tensor
-
-    from insitu_widgets.roots import Root
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,18 +63,41 @@ def split(root: Root, point: int, local: nn.Module | None = None) -> Halves:
     Raises
     ------
     ValueError
-        For a split point that the root has not got.
+        For a split point that the root has not got, or a local network cut elsewhere.
+    TypeError
+        For something else than a root or a network.
     """
+    of_type("root", root, Root, "Load one with load_root(name), or wrap your own: Root.wrap(...).")
     last = root.num_exits
     in_range(f"split point of {root.name}", point, 0, last)
     rest = nn.Sequential(*root.blocks[point:], root.heads[-1])
     if point == 0:
         return Halves(0, nn.Identity(), nn.Sequential(root.stem, *rest), uploads=True)
+    if local is not None:
+        _check_local(root, point, local)
     network = local if local is not None else cut(root, point)
     if point == last:
         return Halves(point, network, nn.Identity(), uploads=False)
     below = nn.Sequential(network.get_submodule("stem"), network.get_submodule("blocks"))
     return Halves(point, below, rest, uploads=True)
+
+
+def _check_local(root: Root, point: int, local: nn.Module) -> None:
+    """Check that what a device has received is the root up to its exit ``point``, by its shapes."""
+    of_type("local", local, nn.Module, "Give a sub-model's network: derive(root, recipe).module.")
+    wanted, given = (
+        {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+        for network in (cut(root, point), local)
+    )
+    if wanted != given:
+        name = min(dict(wanted.items() ^ given.items()))
+        msg = (
+            f"local must be the network of {root.name!r} cut at exit {point}, where it is split; "
+            f"got another: its {name!r} is {given.get(name, 'missing')}, not "
+            f"{wanted.get(name, 'there')}. Give "
+            f"derive(root, Recipe({root.name!r}, exit={point}, …)).module."
+        )
+        raise ValueError(msg)
 
 
 @dataclass(frozen=True)

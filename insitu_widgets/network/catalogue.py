@@ -10,9 +10,11 @@ from functools import lru_cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
+from insitu_widgets.air.channel import GUARDS
 from insitu_widgets.cards import ROOTS, family_of
-from insitu_widgets.errors import one_of
+from insitu_widgets.errors import in_range, of_type, one_of
 from insitu_widgets.levels.recipe import WIDEST_CODE, Recipe
+from insitu_widgets.network import growing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -20,6 +22,20 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     from insitu_widgets.network.sweep import Job
+
+
+_MOST = 10**15
+#: Of each number of a row the smallest and the largest.
+_RANGES: tuple[tuple[str, float, float], ...] = (
+    ("bit_error_rate", 0.0, 0.5),
+    ("num_bits", 1, _MOST),
+    ("num_parameters", 0, _MOST),
+    ("accuracy", 0.0, 1.0),
+    ("lowest", 0.0, 1.0),
+    ("highest", 0.0, 1.0),
+    ("images", 1, _MOST),
+    ("seeds", 1, _MOST),
+)
 
 
 @dataclass(frozen=True)
@@ -44,6 +60,13 @@ class Measurement:
         Over the seeds; of one measurement alone the 95 % interval that its images give (Wilson).
     images, seeds : int
         How many images, and how many times the channel was drawn.
+
+    Raises
+    ------
+    ValueError
+        For a number out of its range, or a guard that does not exist.
+    TypeError
+        For something else than a recipe.
     """
 
     recipe: Recipe
@@ -56,6 +79,15 @@ class Measurement:
     highest: float
     images: int
     seeds: int
+
+    def __post_init__(self) -> None:
+        of_type("recipe", self.recipe, Recipe, "Make one: Recipe(root, exit, keep, bits).")
+        if self.guard not in GUARDS:
+            one_of("guard", self.guard, GUARDS)
+        for field, low, high in _RANGES:
+            value = getattr(self, field)
+            if type(value) is not type(low) or not low <= value <= high:  # quick: tables are long
+                in_range(field, value, low, high)
 
 
 #: What follows the bits of a mixed recipe in a file, and then those of a recalibrated one.
@@ -175,18 +207,20 @@ class Table:
     """The rows of a sweep, and the file that holds them if there is one.
 
     A file whose last line was cut loses that line.
+
+    Raises
+    ------
+    ValueError
+        If the file is another's, or cannot be one (a folder, say); it stays as it is.
     """
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
-        text = path.read_text(encoding="utf-8") if path and path.exists() else ""
-        lines = text[: text.rfind("\n") + 1].splitlines(keepends=True)  # the last may be cut
-        if all(line.startswith("#") for line in lines):
-            lines.append(",".join(COLUMNS) + "\n")
-        found = read_rows(lines)
+        whole, cut = growing.read(path) if path else ("", "")
+        found = _table(path, whole, cut)
         self.notes = found.notes
         self._rows = {_key(row): row for row in found.rows}
-        if path and self._text() != text:
+        if path and self._text() != whole + cut:
             self._write()
 
     @property
@@ -231,9 +265,31 @@ class Table:
     def _write(self) -> None:
         """Replace the file as a whole."""
         if self._path:
-            unfinished = self._path.with_suffix(".part")
-            unfinished.write_text(self._text(), encoding="utf-8")
-            unfinished.replace(self._path)
+            growing.replace(self._path, self._text())
+
+
+#: How the file of a sweep from the command line begins; others begin with the heading.
+_FIRST = "# measured with: "
+
+
+def _table(path: Path | None, whole: str, cut: str) -> Catalogue:
+    """What a sweep's file holds, which may have been cut at any byte."""
+    lines = whole.splitlines(keepends=True)
+    if all(line.startswith("#") for line in lines):  # the heading is missing
+        text = whole + cut
+        heading = ",".join(COLUMNS)
+        if not (text.startswith(_FIRST) or any(f.startswith(text) for f in (_FIRST, heading))):
+            msg = (
+                f"path must be a new file or a sweep's table; {path} is another file, it begins "
+                f"with {text[:40]!r}. Name another file."
+            )
+            raise ValueError(msg)
+        lines.append(heading + "\n")
+    try:
+        return read_rows(lines)
+    except ValueError as error:
+        msg = f"path must be a new file or a sweep's table; {path}: {error} Or name another file."
+        raise ValueError(msg) from error
 
 
 def _key(row: Measurement) -> tuple[Recipe, float, str, int]:

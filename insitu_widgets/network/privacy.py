@@ -8,18 +8,19 @@ is measured, not assumed: the paper says that privacy grows with depth.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 from math import inf, log10
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
-from insitu_widgets.errors import one_of
+from insitu_widgets.errors import in_range, one_of
 from insitu_widgets.levels.split import split
 from insitu_widgets.network.split import pack_feature, unpack_feature
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from torch import Tensor
 
@@ -32,6 +33,11 @@ ATTACKERS = ("ridge", "network")
 #: Strengths that the ridge regression tries, relative to the mean eigenvalue.
 RIDGES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 HIDDEN, STEPS, BATCH = 256, 400, 100
+#: Training images: one to fit and one to choose on, and more than any machine holds features of.
+LEAST_TRAINING, MOST_TRAINING = 2, 10**6
+#: Images whose features go up together.
+TOGETHER = 200
+_SMALLEST = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +76,7 @@ def attack(
         The network, and how many of its blocks are on the device; 0 … n - 1, because at n nothing
         goes up.
     train, test
-        What the decoder is fitted to, and what it is judged by.
+        What the decoder is fitted to (two images or more), and what it is judged by.
     bits
         Bits for each value that goes up.
     attacker
@@ -80,7 +86,8 @@ def attack(
     Raises
     ------
     ValueError
-        For a split point where nothing goes up, or an attacker that does not exist.
+        For a split point where nothing goes up, an attacker that does not exist, or fewer than two
+        training images.
     """
     one_of("attacker", attacker, ATTACKERS)
     halves = split(root, point)
@@ -90,14 +97,18 @@ def attack(
             f"up, and there is nothing to attack: choose an earlier one."
         )
         raise ValueError(msg)
-    heard, overheard = (_heard(halves.device, images.images, bits) for images in (train, test))
+    in_range("number of training images", len(train), LEAST_TRAINING, MOST_TRAINING)
+    heard = _joined(_heard(halves.device, train.images, bits), len(train))
     centre = heard.mean(0)
-    scale = (heard - centre).square().mean().sqrt().clamp(min=1e-12)
-    heard, overheard = (heard - centre) / scale, (overheard - centre) / scale
+    heard -= centre
+    scale = (torch.linalg.vector_norm(heard) / heard.numel() ** 0.5).clamp(min=_SMALLEST)
+    heard /= scale
     wanted = train.images.flatten(1)
     decoder = _ridge(heard, wanted) if attacker == "ridge" else _network(heard, wanted)
+    overheard = _heard(halves.device, test.images, bits)
+    pictures = torch.cat([decoder((some - centre) / scale) for some in overheard])
     low, high = float(wanted.min()), float(wanted.max())
-    guesses = decoder(overheard).clamp(low, high).view_as(test.images)
+    guesses = pictures.clamp(low, high).view_as(test.images)
     return Attack(point, guesses, psnr_db(test.images, guesses, high - low))
 
 
@@ -117,36 +128,48 @@ def _guess(train: ImageSet, test: ImageSet, guesses: Tensor, point: int) -> Atta
     return Attack(point, guesses, psnr_db(test.images, guesses, peak))
 
 
-def _heard(device: nn.Module, images: Tensor, bits: int) -> Tensor:
-    """What arrives at the server: ``[N, values]``, through the same bytes as any upload."""
-    parts = []
-    with torch.inference_mode():
-        for batch in images.split(200):
+def _heard(device: nn.Module, images: Tensor, bits: int) -> Iterator[Tensor]:
+    """What arrives at the server, some images at a time: ``[n, values]``, as bytes of an upload."""
+    for batch in images.split(TOGETHER):
+        with torch.no_grad():
             feature = device(batch)
             packet = pack_feature(feature, bits)
-            parts.append(unpack_feature(packet, feature.shape[1:], bits).flatten(1))
-    return torch.cat(parts)
+        yield unpack_feature(packet, feature.shape[1:], bits).flatten(1)
+
+
+def _joined(parts: Iterator[Tensor], count: int) -> Tensor:
+    """All ``count`` rows in one tensor, which they fill one part after the other."""
+    first = next(parts)
+    whole, end = first.new_empty(count, first.shape[1]), 0
+    for part in chain([first], parts):
+        whole[end : end + len(part)] = part
+        end += len(part)
+    return whole
 
 
 def _ridge(features: Tensor, images: Tensor) -> Decoder:
-    """Ridge regression by its dual: as many equations as images, however wide the feature is."""
+    """Ridge regression by its dual: as many equations as images, however wide the feature is.
+
+    Nor is the map from feature to image ever made: of a wide feature it would be by far the largest
+    of all tensors.
+    """
     cut = len(features) * 4 // 5
     target = images.mean(0)
-    fit, held = features[:cut], features[cut:]
-    values, vectors = torch.linalg.eigh(fit @ fit.T)
+    gram = features @ features.T
+    values, vectors = torch.linalg.eigh(gram[:cut, :cut])
+    values = values.clamp(min=0)
     seen = vectors.T @ (images[:cut] - target)
-    across = held @ fit.T @ vectors
-    unit = values.clamp(min=0).mean()
+    across = gram[cut:, :cut] @ vectors
+    unit = values.mean().clamp(min=_SMALLEST)
 
     def missed(strength: float) -> float:
-        guess = across @ (seen / (values.clamp(min=0) + strength * unit)[:, None]) + target
+        guess = across @ (seen / (values + strength * unit)[:, None]) + target
         return float((guess - images[cut:]).square().mean())
 
     best = min(RIDGES, key=missed)
-    gram = features @ features.T
-    gram.diagonal().add_(best * gram.diagonal().mean())
-    weights = features.T @ torch.linalg.solve(gram, images - target)
-    return lambda heard: heard @ weights + target
+    gram.diagonal().add_(best * gram.diagonal().mean().clamp(min=_SMALLEST))
+    weights = torch.linalg.solve(gram, images - target)
+    return lambda heard: heard @ features.T @ weights + target
 
 
 def _network(features: Tensor, images: Tensor) -> Decoder:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from insitu_widgets.errors import in_range, of_type
+from insitu_widgets.network import growing
 from insitu_widgets.network.cluster import as_done, check_client
 from insitu_widgets.network.outcome import Outcome, run
 from insitu_widgets.network.population import (
@@ -113,6 +114,8 @@ def outcomes(
     ------
     TypeError
         For something else than a client.
+    ValueError
+        For a path that is no new file and no study's; it stays as it is.
     """
     check_client(client)
     work = {
@@ -142,16 +145,31 @@ def _key(service: Service, study: Study, load: float, seed: int) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+#: What every line of a study's file begins with.
+_FIRST = '{"key": "'
+
+
 def _read(path: Path | str | None) -> dict[str, Outcome]:
     """What a file holds; a last line that was cut is not counted, and is cut off."""
-    if path is None or not Path(path).exists():
+    if path is None:
         return {}
-    text = Path(path).read_text(encoding="utf-8")
-    whole = text[: text.rfind("\n") + 1]
-    if whole != text:
-        Path(path).write_text(whole, encoding="utf-8")
-    rows = [json.loads(line) for line in whole.splitlines()]
-    return {row.pop("key"): Outcome(**row) for row in rows}
+    whole, cut = growing.read(Path(path))
+    if not whole and not cut.startswith(_FIRST[: len(cut)]):
+        raise _another(path, f"it begins with {cut[:40]!r}")
+    try:
+        rows = [json.loads(line) for line in whole.splitlines()]
+        found = {row.pop("key"): Outcome(**row) for row in rows}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _another(path, f"{type(error).__name__}: {error}") from error
+    if cut:
+        growing.replace(Path(path), whole)
+    return found
+
+
+def _another(path: Path | str, why: str) -> ValueError:
+    return ValueError(
+        f"path must be a new file or a study's; {path} is another ({why}). Name another file."
+    )
 
 
 def _in_line(

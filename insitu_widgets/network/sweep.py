@@ -145,7 +145,8 @@ def sweep(
     Raises
     ------
     ValueError
-        For a channel or a recipe that cannot be, or nothing to measure.
+        For a channel or a recipe that cannot be, nothing to measure, or a path that is no new file
+        and no table of a sweep (which stays as it is).
     TypeError
         For something else than recipes, images, a root, a path or a client; or for a study with
         what is for recipes.
@@ -389,9 +390,12 @@ def _said(images: ImageSet, data: str) -> str:
 
 
 def _begin(path: Path, root: str, notes: Sequence[str]) -> None:
-    """Write how, when and on what into the file; refuse one that was measured on other weights."""
+    """Write how, when and on what into the file; refuse another file, or one of other weights."""
     digest = f"weights: {weights_digest(root)}"
-    table = Table(path)
+    try:
+        table = Table(path)
+    except ValueError as error:
+        raise SystemExit(str(error)) from error
     if table.rows and digest not in table.notes:
         msg = f"{path} was measured on other weights of {root}. Delete it, or name another --out."
         raise SystemExit(msg)

@@ -6,6 +6,7 @@ import csv
 from typing import TYPE_CHECKING
 
 from insitu_widgets.model_card import day_and_machine, weights_digest
+from insitu_widgets.network import growing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +32,8 @@ class TableFile:
     Raises
     ------
     SystemExit
-        If the file was measured on other weights or under other conditions.
+        If the file is no such table, or was measured on other weights or under other conditions;
+        it stays as it is.
     """
 
     def __init__(
@@ -44,16 +46,27 @@ class TableFile:
     ) -> None:
         self._path = path
         same = (*(f"# weights: {weights_digest(root)}" for root in roots), f"# {conditions}")
-        if path.exists():
-            text = path.read_text(encoding="utf-8")
-            path.write_text(text[: text.rfind("\n") + 1], encoding="utf-8")
-            if not all(line in text.splitlines() for line in same):
+        heading = ",".join(columns)
+        try:
+            whole, cut = growing.read(path)
+        except ValueError as error:
+            raise SystemExit(str(error)) from error
+        if whole or cut:
+            held = whole.splitlines()
+            if heading not in held:
+                msg = (
+                    f"{path} must be a table with the columns {heading}; it has no such heading. "
+                    f"Delete it, or name another."
+                )
+                raise SystemExit(msg)
+            if not all(line in held for line in same):
                 msg = f"{path} was measured on other weights or images. Delete it, or name another."
                 raise SystemExit(msg)
+            if cut:
+                growing.replace(path, whole)
             return
         first = f"# measured with: {command}", f"# begun: {day_and_machine()}"
-        lines = (*first, *same, ",".join(columns))
-        path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        growing.replace(path, "".join(f"{line}\n" for line in (*first, *same, heading)))
 
     def add(self, values: Sequence[object]) -> None:
         """Write one line."""

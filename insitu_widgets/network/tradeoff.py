@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from insitu_widgets.errors import in_range
+from insitu_widgets.air.channel import Link
+from insitu_widgets.errors import in_range, of_type
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from insitu_widgets.air.channel import Link
     from insitu_widgets.levels.split import Costs
 
 MOST_FLOPS_PER_S = 1e20
@@ -36,6 +36,8 @@ class Terms:
     ------
     ValueError
         For a speed out of its range.
+    TypeError
+        For something else than links.
     """
 
     device_flops_per_s: float
@@ -46,6 +48,8 @@ class Terms:
     def __post_init__(self) -> None:
         for name in ("device_flops_per_s", "server_flops_per_s"):
             in_range(name, getattr(self, name), 1.0, MOST_FLOPS_PER_S, "FLOP/s")
+        for name in ("downlink", "uplink"):
+            of_type(name, getattr(self, name), Link, f"Make one: {name}=Link(rate_bps).")
 
 
 @dataclass(frozen=True)

@@ -279,10 +279,13 @@ def test_a_machine_without_photographs_says_how_to_get_them(monkeypatch):
     monkeypatch.setattr("insitu_widgets.explorer.live.ROOTS", cards)
     monkeypatch.setattr("insitu_widgets.explorer.live.card_of", cards.get)
     monkeypatch.setattr("insitu_widgets.cifar100.find", lambda: None)
+    monkeypatch.delenv("INSITU_DATA", raising=False)
     assert missing_images("resnet-digits") == ""
     assert missing_images("photos").endswith(
         "python -m insitu_widgets.data cifar100 (170 MB, once)."
     )
+    monkeypatch.setenv("INSITU_DATA", "/no/such/folder")
+    assert "INSITU_DATA names /no/such/folder, which is no folder:" in missing_images("photos")
     assert "photos" not in measurable()
     monkeypatch.setattr("insitu_widgets.cifar100.find", lambda: "cifar100.npz")
     assert missing_images("photos") == ""

@@ -1,5 +1,6 @@
 """Nested bits: every prefix is a model, and all bits together are the direct one."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -57,12 +58,13 @@ def test_coarse_levels_lie_in_the_middle_of_their_cells(tiny):
 
 def test_wrong_input_says_the_range(tiny):
     nested = nest(tiny, 4)
+    wider = replace(nest(tiny, 8).refinement(3, 8), behind=4)
     for call, words in (
         (lambda: nest(tiny, 1), "bits must be a whole number from 2 to 8"),
         (lambda: nest(tiny, 4, 5), "best_at must be a whole number from 1 to 4"),
         (lambda: nested.prefix(5), "width must be a whole number from 1 to 4"),
         (lambda: nested.refinement(2, 2), "width must be a whole number from 3 to 4"),
-        (lambda: refine(nested.prefix(4), nest(tiny, 8).refinement(3, 8)), "from 2 to 8"),
+        (lambda: refine(nested.prefix(4), wider), "from 2 to 8"),
     ):
         with pytest.raises(ValueError, match=words):
             call()
@@ -71,3 +73,23 @@ def test_wrong_input_says_the_range(tiny):
 def test_packets_of_two_roots_do_not_mix(tiny, roots):
     with pytest.raises(ValueError, match="Make both from one nested network"):
         refine(nest(tiny, 4).prefix(2), nest(roots["vgg-digits"], 4).refinement(2, 4))
+
+
+@pytest.mark.parametrize("have", [1, 3, 4])
+def test_a_refinement_that_starts_elsewhere_is_refused_sent_or_not(roots, have):
+    """Of a complete model too: its codes would be six bits wide, and wrong."""
+    nested = nest(roots["vgg-digits"], 4)
+    delta = nested.refinement(2, 4)
+    sent, _ = unpack_quantised(pack_quantised(delta))
+    assert sent == delta
+    for each in (delta, sent):
+        with pytest.raises(
+            ValueError, match=rf"behind the {have} bits .+ got one .+ behind 2\. Take"
+        ):
+            refine(nested.prefix(have), each)
+
+
+def test_a_network_of_its_own_refines_nothing(tiny):
+    nested = nest(tiny, 4)
+    with pytest.raises(ValueError, match=r"behind the 2 bits .+ got a network of its own\. Take"):
+        refine(nested.prefix(2), nested.prefix(2))

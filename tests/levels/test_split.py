@@ -42,6 +42,28 @@ def test_a_split_that_is_not_there_names_those_that_are(roots, point):
         split(roots["vgg-digits"], point)
 
 
+@pytest.mark.parametrize(("point", "exit_"), [(3, 2), (3, 4), (3, None), (6, 5)])
+def test_a_device_that_was_cut_at_another_exit_is_refused_at_once(roots, point, exit_):
+    root = roots["vgg-digits"]
+    other = derive(root, Recipe(root.name, exit=exit_, bits=4)).module
+    sentence = rf"^local must be .+'vgg-digits' cut at exit {point}, .+ Give derive.+exit={point}"
+    with pytest.raises(ValueError, match=sentence):
+        split(root, point, other)
+
+
+def test_a_device_with_another_root_or_with_none_is_refused_at_once(roots):
+    root = roots["vgg-digits"]
+    other = derive(roots["resnet-digits"], Recipe("resnet-digits", exit=3))
+    with pytest.raises(ValueError, match=r"^local must be the network of 'vgg-digits' cut at exit"):
+        split(root, 3, other.module)
+    with pytest.raises(
+        TypeError, match=r"^local must be of type Module; got SubModel\. Give a sub"
+    ):
+        split(root, 3, other)
+    with pytest.raises(TypeError, match=r"^root must be of type Root; got 'vgg-digits'\. Load one"):
+        split("vgg-digits", 2)
+
+
 def test_operations_are_those_of_the_formulas(roots):
     costs = count(roots["vgg-digits"], (1, 8, 8))
     sides, widths = (8, 8, 4, 4, 2, 2), (1, 8, 16, 32, 64, 128, 192)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from importlib.resources import files
 from itertools import pairwise, product
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -133,11 +134,53 @@ def test_a_heading_of_something_else_is_refused(heading):
         GOOD.replace(",16,", ",3 mix,"),
         GOOD.replace("12345", ""),
         GOOD.replace("797", "79.7"),
+        GOOD.replace("0.001", "-0.001"),
+        GOOD.replace("0.001", "0.6"),
+        GOOD.replace("0.001", "nan"),
+        GOOD.replace("clamp", "foo"),
+        GOOD.replace("12345", "-12345"),
+        GOOD.replace("12345", "0"),
+        GOOD.replace("678", "-1"),
+        GOOD.replace("0.9,", "nan,"),
+        GOOD.replace("0.9,", "3.5,"),
+        GOOD.replace("0.8", "-0.1"),
+        GOOD.replace("0.95", "inf"),
+        GOOD.replace("797", "0"),
+        GOOD.removesuffix("5") + "-5",
     ],
 )
 def test_a_bad_row_is_refused_with_its_line(bad):
     with pytest.raises(ValueError, match=r"^line 5 must .+ Measure it anew\.$"):
         read_rows(["# one\n", "# two\n", HEADING + "\n", GOOD + "\n", bad + "\n"])
+
+
+@pytest.mark.parametrize(
+    ("changed", "error", "sentence"),
+    [
+        (
+            {"accuracy": float("nan")},
+            ValueError,
+            r"^accuracy must be a number from 0 to 1; got nan",
+        ),
+        ({"bit_error_rate": 0.9}, ValueError, r"^bit_error_rate must be a number from 0 to 0\.5"),
+        (
+            {"num_bits": 10.5},
+            ValueError,
+            r"^num_bits must be a whole number from 1 to .+; got 10\.5",
+        ),
+        ({"seeds": True}, ValueError, r"^seeds must be a whole number"),
+        ({"guard": "foo"}, ValueError, r"^guard must be one of none, clamp, zero; got 'foo'"),
+        ({"recipe": "vgg-digits"}, TypeError, r"^recipe must be of type Recipe; got 'vgg-digits'"),
+    ],
+)
+def test_a_measurement_that_cannot_be_is_refused(changed, error, sentence):
+    with pytest.raises(error, match=sentence):
+        replace(row(FLOATS), **changed)
+
+
+def test_a_measurement_may_hold_numpys_numbers():
+    found = replace(row(FLOATS), accuracy=np.float32(0.5), num_bits=np.int64(80), lowest=0)
+    assert (found.accuracy, found.num_bits, found.lowest) == (0.5, 80, 0)
 
 
 # Found

@@ -213,6 +213,19 @@ def test_a_study_goes_on_where_it_was_stopped(tmp_path):
     assert len(path.read_text().splitlines()) == 3
 
 
+@pytest.mark.parametrize(
+    "foreign", ["my one line", '{"mine": 1}', "1\n2\n", '{"a": 1}\n', "a,b\n1,2\ncut"]
+)
+def test_a_study_refuses_a_file_of_another_and_leaves_it(tmp_path, foreign):
+    study, path = Study(SERVICES, SMALL, loads=(5.0,), requests=200), tmp_path / "study.jsonl"
+    path.write_text(foreign)
+    with pytest.raises(
+        ValueError, match=r"^path must be .*study\.jsonl is another .* Name another"
+    ):
+        sweep(study, path=path, progress=False)
+    assert path.read_text() == foreign
+
+
 def test_a_study_on_dask_is_the_same():
     distributed = pytest.importorskip("distributed")
     study = Study(SERVICES, SMALL, loads=(5.0,), requests=200)

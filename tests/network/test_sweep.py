@@ -229,17 +229,70 @@ def test_it_goes_on_where_it_was_cut_short(few, tmp_path, calls, cut):
     assert by_key(rounded(rows)) == by_key(rounded(measured(RECIPES, few).rows))
 
 
+NOTE = "# measured with: python\n"
+
+
 @pytest.mark.parametrize(
-    "begun", ["", "# a note\n", "# a note\n# half a no", "# a note\nroot,exit,ke"]
+    "begun", ["", "# meas", "root,exit,ke", NOTE, f"{NOTE}# half a no", f"{NOTE}root,exit,ke"]
 )
 def test_it_goes_on_from_a_file_that_was_hardly_begun(few, tmp_path, begun):
     path = tmp_path / "rows.csv"
     path.write_text(begun)
     rows = measured(RECIPES[:1], few, path=path).rows
-    notes = "# a note\n" if begun.startswith("# a note\n") else ""
+    notes = NOTE if begun.startswith(NOTE) else ""
     assert path.read_text().startswith(notes + HEADING)
     with path.open() as file:
         assert list(read_rows(file).rows) == rounded(rows)
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        b"my one line, without an end",
+        b"my first line\nmy last one",
+        b"# Title",
+        b"# Title\n",
+        b"# Title\n# and its last line",
+        f"{HEADING}my first line\nmy last one".encode(),
+        HEADING.strip().encode() + b",more",
+        b"\x89PNG\xff\x00",
+    ],
+)
+def test_a_file_of_another_is_refused_and_stays_as_it_is(few, tmp_path, calls, foreign):
+    path = tmp_path / "rows.csv"
+    path.write_bytes(foreign)
+    with pytest.raises(ValueError, match=r"^path must be .*rows\.csv.* [Nn]ame another file\.$"):
+        measured(RECIPES[:1], few, path=path)
+    assert path.read_bytes() == foreign
+    assert list(tmp_path.iterdir()) == [path]
+    assert not calls
+
+
+def test_a_path_that_cannot_be_a_file_is_refused_at_once(few, tmp_path, calls):
+    lost = tmp_path / "no" / "rows.csv"
+    with pytest.raises(ValueError, match=r"^path must be a file in a folder.*rows\.csv.* Make th"):
+        measured(RECIPES[:1], few, path=lost)
+    with pytest.raises(ValueError, match=r"^path must be a file; got the folder .* Name a file in"):
+        measured(RECIPES[:1], few, path=tmp_path)
+    with pytest.raises(ValueError, match=r"^path must be a file; got .*, which is a device\. Name"):
+        measured(RECIPES[:1], few, path=os.devnull)
+    assert not calls
+
+
+def test_a_link_goes_on_pointing_to_the_file(few, tmp_path):
+    path, link = tmp_path / "rows.csv", tmp_path / "link.csv"
+    link.symlink_to(path)
+    measured(RECIPES[:1], few, path=link)
+    assert link.is_symlink()
+    with path.open() as file:
+        assert len(read_rows(file).rows) == 3
+
+
+def test_replacing_the_file_touches_no_other(few, tmp_path):
+    path, other = tmp_path / "rows.csv", tmp_path / "rows.part"
+    other.write_text("mine")
+    measured(RECIPES[:1], few, path=path)
+    assert other.read_text() == "mine"
 
 
 def test_what_was_measured_with_fewer_draws_is_replaced(few, tmp_path, calls):

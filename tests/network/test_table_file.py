@@ -35,3 +35,39 @@ def test_it_goes_on_only_with_the_same_weights_and_conditions(tmp_path):
     with pytest.raises(SystemExit, match="other weights or images"):
         TableFile(path, begin[0], (*ROOTS, "vit-digits"), *begin[2:])
     assert path.read_text() == text
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        b"my one line",
+        b"# Title",
+        b"a,b\n1,2\n3,4",
+        b"\xff\xfe\x00binary",
+        b"# weights\nroot,right\ncut",
+    ],
+)
+def test_a_file_of_another_is_refused_and_stays_as_it_is(tmp_path, foreign):
+    path = tmp_path / "some.csv"
+    path.write_bytes(foreign)
+    with pytest.raises(SystemExit, match=r"some\.csv.* [Nn]ame another"):
+        TableFile(path, "python -m some", ROOTS, "images: 10", ("root", "right"))
+    assert path.read_bytes() == foreign
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_table_of_other_weights_keeps_even_its_cut_line(tmp_path):
+    path = tmp_path / "some.csv"
+    TableFile(path, "python -m some", ROOTS, "images: 10", ("root", "right"))
+    path.write_text(path.read_text() + "resnet-di")
+    before = path.read_bytes()
+    with pytest.raises(SystemExit, match="other weights or images"):
+        TableFile(path, "python -m some", ROOTS, "images: 20", ("root", "right"))
+    assert path.read_bytes() == before
+
+
+def test_a_path_that_cannot_be_a_file_is_refused(tmp_path):
+    for path, remedy in ((tmp_path, "Name a file in it"), (tmp_path / "no" / "t.csv", "Make that")):
+        with pytest.raises(SystemExit, match=remedy):
+            TableFile(path, "python -m some", ROOTS, "images: 10", ("root", "right"))
+    assert not list(tmp_path.iterdir())

@@ -80,3 +80,12 @@ def test_exits_on_the_server_wait_for_the_uplink():
 def test_wrong_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_a_rate_is_no_link():
+    with pytest.raises(
+        TypeError, match=r"^downlink must be of type Link; got 1000000\.0\. Make one"
+    ):
+        Terms(1e9, 1e12, 1e6, Link(1e6))
+    with pytest.raises(TypeError, match=r"^uplink must be .+ Make one: uplink=Link\(rate_bps\)\.$"):
+        Terms(1e9, 1e12, Link(1e6), 2e6)
