@@ -33,7 +33,8 @@ COUNTS = {"train": 50_000, "test": 10_000}
 MEAN, STD = (0.50707516, 0.48654887, 0.44091784), (0.26733429, 0.25643846, 0.27615047)
 #: What each split's own pixels must show: the mean and standard deviation over all channels.
 STATISTICS = {"train": (0.478181, 0.268192), "test": (0.479377, 0.269139)}
-FETCH = "python -m insitu_widgets.data cifar100"
+#: As it may be copied into a shell, whichever environment this is.
+FETCH = f"{sys.executable or 'python'} -m insitu_widgets.data cifar100"
 #: The archive, its extracted files and the cache written from them.
 FETCH_BYTES = 600_000_000
 
@@ -143,7 +144,9 @@ def _not_fetched(fault: Exception) -> DataError:
 def _download(work: Path) -> dict[str, Any]:
     # torchvision shows a progress bar and verifies the archive and its files by their MD5; it
     # leaves out the file names, so its files are read here.
-    from torchvision.datasets import CIFAR100  # noqa: PLC0415  (only a download needs it)
+    from insitu_widgets import vision  # noqa: F401, PLC0415  (makes torchvision importable)
+
+    from torchvision.datasets import CIFAR100  # isort: skip  # noqa: PLC0415  (download only)
 
     official = CIFAR100(str(work), download=True)
     inner = Path(official.root) / official.base_folder

@@ -26,19 +26,10 @@ from insitu_widgets.cards import NESTED_ROOTS, NESTED_SUFFIX, ROOTS
 from insitu_widgets.cpus import usable_cpus
 from insitu_widgets.errors import in_range, of_type, one_of
 
-try:
-    import torchvision  # noqa: F401  (imported for its effect: see the except branch)
-except RuntimeError:
-    # A torchvision wheel built for CUDA, beside a CPU torch, cannot load its compiled operators;
-    # its Python modules only need these two to be declared. A matching build declares them itself.
-    for _operator in ("nms", "qnms"):
-        torch.library.define(
-            f"torchvision::{_operator}",
-            "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-        )
-from torchvision.models import VisionTransformer, resnet18
-from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet, conv1x1
-from torchvision.models.vgg import make_layers
+from insitu_widgets import vision  # isort: skip  # noqa: F401  (makes the next importable)
+from torchvision.models import VisionTransformer, resnet18  # isort: skip
+from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet, conv1x1  # isort: skip
+from torchvision.models.vgg import make_layers  # isort: skip
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

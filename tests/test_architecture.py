@@ -13,7 +13,7 @@ PACKAGE = Path(insitu_widgets.__file__).parent
 FLOORS = ["levels", "air", "network", "explorer", "classroom"]
 BESIDE_ROOTS = {
     *("cards", "cifar100", "cpus", "data", "errors", "estimate", "evaluate", "roots", "units"),
-    *("inference", "remembered"),
+    *("inference", "remembered", "vision"),
     *("augment", "checkpoint", "model_card", "plans", "train"),
 }
 PROGRAMS = {"serve", "page_server", "train", "classroom"}
@@ -81,10 +81,11 @@ def test_arrows_run_downwards_only(module):
 
 
 def test_roots_stand_on_errors_and_cards_only():
-    assert ARROWS["roots"] <= {"errors", "cards", "cpus"}
+    assert ARROWS["roots"] <= {"errors", "cards", "cpus", "vision"}
     assert ARROWS["errors"] == ARROWS["cpus"] == set()
-    for beside in ("cards", "cifar100", "estimate", "plans", "remembered", "units"):
+    for beside in ("cards", "estimate", "plans", "remembered", "units"):
         assert ARROWS[beside] <= {"errors"}
+    assert ARROWS["cifar100"] <= {"errors", "vision"}
     assert ARROWS["data"] <= {"errors", "cifar100"}
 
 
@@ -148,7 +149,7 @@ def test_there_is_no_circle():
         ({"voila"}, {"classroom", "page_server"}),
         ({"jupyter_client", "jupyter_server", "tornado", "ipykernel"}, {"classroom"}),
         ({"dask", "distributed"}, {"network.sweep", "network.study", "network.cluster"}),
-        ({"torchvision"}, {"roots", "air.rates", "cifar100", "levels.imagenet"}),
+        ({"torchvision"}, {"vision", "roots", "air.rates", "cifar100", "levels.imagenet"}),
         ({"safetensors"}, {"roots", "model_card"}),
         (
             {"tqdm"},

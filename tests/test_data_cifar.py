@@ -3,6 +3,7 @@
 import os
 import pickle
 import shutil
+import subprocess
 from collections import namedtuple
 from urllib.error import URLError
 
@@ -129,7 +130,7 @@ def test_a_damaged_cache_is_named_with_the_remedy(cache, damage):
     with pytest.raises(cifar100.DataError, match="is not a good copy") as caught:
         load_data("cifar100")
     assert str(path) in str(caught.value)
-    assert "Delete it and run: python -m insitu_widgets.data cifar100" in str(caught.value)
+    assert f"Delete it and run: {cifar100.FETCH}" in str(caught.value)
 
 
 def test_a_damaged_file_in_a_named_folder_is_not_passed_over(cache, monkeypatch, tmp_path):
@@ -156,6 +157,20 @@ def test_without_a_network_it_says_what_to_do(cache, monkeypatch, capsys):
     with pytest.raises(SystemExit, match="1"):
         data.main(["cifar100"])
     assert "INSITU_DATA" in capsys.readouterr().err
+
+
+def test_the_command_that_is_told_gets_as_far_as_the_network(tmp_path):
+    """In a process of its own, where nothing has made torchvision importable."""
+    places = ("XDG_CACHE_HOME", "LOCALAPPDATA", "HOME")
+    closed = dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9")
+    env = os.environ | dict.fromkeys(places, str(tmp_path)) | closed | {"INSITU_DATA": ""}
+    program, *arguments = cifar100.FETCH.rsplit(" -m ", 1)[0], "-m", *cifar100.FETCH.split()[-2:]
+    done = subprocess.run(
+        [program, *arguments], check=False, env=env, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert "could not be fetched" in done.stderr
+    assert "Connection refused" in done.stderr
 
 
 def test_a_named_folder_that_is_not_there_is_told(cache, monkeypatch, tmp_path):

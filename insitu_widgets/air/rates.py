@@ -82,7 +82,7 @@ def torchvision_parameters(name: str) -> int:
     """
     import torch  # noqa: PLC0415  (this module belongs to the cheap tier)
 
-    from insitu_widgets import roots  # noqa: F401, PLC0415  (makes torchvision importable)
+    from insitu_widgets import vision  # noqa: F401, PLC0415  (makes torchvision importable)
 
     import torchvision.models  # isort: skip  # noqa: PLC0415
     from torchvision.models import get_model, list_models  # isort: skip  # noqa: PLC0415

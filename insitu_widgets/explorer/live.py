@@ -121,6 +121,14 @@ class Laboratory:
         self._packet: tuple[Recipe, Packet] | None = None
         self._strips: dict[str, tuple[ImageSet, tuple[str, ...]]] = {}
 
+    def num_images(self, root: str) -> int:
+        """Images that a root is measured on."""
+        from insitu_widgets.data import count_of  # noqa: PLC0415
+
+        if self._own is not None and self._own_root(root):
+            return len(self._own)
+        return count_of(_data_of(root))
+
     def steps(self, request: Request) -> Iterator[Delivery | tuple[Answer, ...] | Estimate | Point]:
         """Measure one request: the delivery, the strip, a stream of estimates, then any sweep.
 

@@ -136,6 +136,11 @@ class Explorer(HasTraits):
         return "" if self.situation.own else missing_images(self.situation.root)
 
     @property
+    def num_images(self) -> int:
+        """Images that the situation's root is measured on."""
+        return self._laboratory.num_images(self.situation.root)
+
+    @property
     def can_recalibrate(self) -> bool:
         """Whether sub-models of the situation's root may have their norms measured anew here.
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from html import escape, unescape
 from typing import TYPE_CHECKING
 
-from insitu_widgets.network.situation import broken_limit, choose
+from insitu_widgets.network.situation import broken_limits, choose
 from insitu_widgets.units import error_rate, percent, quantity
 
 if TYPE_CHECKING:
@@ -82,10 +82,10 @@ def _scaled(situation: Situation) -> str:
 
 def _judged(explorer: Explorer, num_bits: int) -> str:
     """What is to be said of a recipe chosen by hand."""
-    limits = {"latency": "latency budget", "memory": "device's memory"}
-    broken = broken_limit(explorer.situation, num_bits)
+    limits = {"latency": "the latency budget", "memory": "the device's memory"}
+    broken = [limits[limit] for limit in broken_limits(explorer.situation, num_bits)]
     if broken:
-        return f"it <b>breaks the {limits[broken]}</b>."
+        return f"it <b>breaks {' and '.join(broken)}</b>."
     mine = explorer.decision.expected
     if mine is None:
         return "it fits; the catalogue has not measured it."
@@ -162,17 +162,13 @@ def tiles(explorer: Explorer) -> str:
 
 
 def _expectation(situation: Situation, expected: Measurement) -> str:
-    """Where an expectation comes from: rate, draws, and how far these lie apart."""
-    at = error_rate(expected.bit_error_rate)
-    if expected.bit_error_rate == 0:
-        return f"expected: catalogue, {expected.images} images, without bit errors"
-    draws, spread = "1 draw", ""
+    """Where an expectation comes from: rate, images, draws, and how sure it is."""
+    rate = expected.bit_error_rate
+    at = "" if rate == situation.bit_error_rate else f" at BER {error_rate(rate)} (next measured)"
+    span = f"{percent(expected.lowest)} to {percent(expected.highest)}"
     if expected.seeds > 1:
-        draws = f"{expected.seeds} draws"
-        spread = f" {percent(expected.lowest)} to {percent(expected.highest)}"
-    if expected.bit_error_rate == situation.bit_error_rate:
-        return f"expected: catalogue, {draws} of {expected.images} images{spread}"
-    return f"expected: catalogue at BER {at} (next measured), {draws}{spread}"
+        return f"expected: catalogue{at}, {expected.seeds} draws of {expected.images} images {span}"
+    return f"expected: catalogue{at}, {expected.images} images, 95 % in {span}"
 
 
 def _measured_tile(explorer: Explorer, estimate: Estimate | None) -> str:
@@ -189,15 +185,24 @@ def _measured_tile(explorer: Explorer, estimate: Estimate | None) -> str:
         span = f"{percent(estimate.low)} to {percent(estimate.high)}"
         draw = f", draw {explorer.situation.seed}" if explorer.situation.bit_error_rate else ""
         text = f"measured on {estimate.seen} images{draw}, 95 % in {span}"
+        if not explorer.done:
+            text = f"measured on {estimate.seen} of {explorer.num_images} images{draw}, {span}"
     bar = ""
     impossible = "live" in explorer.problems or explorer.unmeasured
     measuring = explorer.decision.recipe is not None and not impossible
     if measuring and (estimate is None or not explorer.done):
-        bar = '<progress aria-label="measuring"></progress>'
+        bar = f'<progress aria-label="measuring"{_far(explorer, estimate)}></progress>'
     return (
         f'<div class="insitu-tile insitu-tile-measured"><b>{value}</b>'
         f"<span>{text}</span>{bar}</div>"
     )
+
+
+def _far(explorer: Explorer, estimate: Estimate | None) -> str:
+    """How far a measurement is, as attributes of its bar; all images may be in before its end."""
+    if estimate is None or estimate.seen >= explorer.num_images:
+        return ""
+    return f' value="{estimate.seen}" max="{explorer.num_images}"'
 
 
 def cue(explorer: Explorer) -> str:

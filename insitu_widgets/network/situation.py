@@ -250,11 +250,18 @@ class Decision:
     remedy: str = ""
 
 
+def broken_limits(situation: Situation, num_bits: int) -> tuple[str, ...]:
+    """Which limits a packet of ``num_bits`` bits breaks: ``"latency"``, ``"memory"``, or none."""
+    broken = {
+        "latency": situation.link.time_s(num_bits) > situation.latency_s,
+        "memory": num_bits / 8 > situation.memory_bytes,
+    }
+    return tuple(limit for limit, breaks in broken.items() if breaks)
+
+
 def broken_limit(situation: Situation, num_bits: int) -> str:
-    """Which limit a packet of ``num_bits`` bits breaks: ``"latency"``, ``"memory"`` or ``""``."""
-    if situation.link.time_s(num_bits) > situation.latency_s:
-        return "latency"
-    return "memory" if num_bits / 8 > situation.memory_bytes else ""
+    """The first limit that a packet of ``num_bits`` bits breaks; ``""`` for none."""
+    return next(iter(broken_limits(situation, num_bits)), "")
 
 
 def candidates(situation: Situation, catalogue: Catalogue) -> tuple[Measurement, ...]:
