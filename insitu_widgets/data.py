@@ -66,15 +66,19 @@ class ImageSet:
         ):
             object.__setattr__(self, field, _tensor(field, getattr(self, field), number, kind))
         if self.images.ndim != 4 or self.images.dtype != torch.float32:
+            numbers = self.images.dtype == torch.float32
+            remedy = "Reshape them: grey ones, images[:, None]" if numbers else "Convert: .float()"
             msg = (
                 f"images must be float32 [N, C, H, W]; got {self.images.dtype} "
-                f"{list(self.images.shape)}. Convert with .float() and add the missing axes."
+                f"{list(self.images.shape)}. {remedy}."
             )
             raise ValueError(msg)
         if self.labels.shape != self.images.shape[:1] or self.labels.dtype != torch.int64:
+            numbers = self.labels.dtype == torch.int64
+            remedy = "Give each image one label" if numbers else "Convert: .long()"
             msg = (
                 f"labels must be int64 [N] with N = {self.images.shape[0]}, one for each image; "
-                f"got {self.labels.dtype} {list(self.labels.shape)}. Convert with .long()."
+                f"got {self.labels.dtype} {list(self.labels.shape)}. {remedy}."
             )
             raise ValueError(msg)
         if len(self) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(

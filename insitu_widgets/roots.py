@@ -425,8 +425,10 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
             pointer = file.read(len(_POINTER)) == _POINTER
         why = "it is a pointer of Git LFS" if pointer else str(error)
         remedy = "Fetch it: git lfs pull" if pointer else "Install the package again"
+        plain = path.stem.removesuffix(NESTED_SUFFIX)
+        program = "train" if plain == path.stem else "levels.all_in_one"
         msg = (
             f"{path} must hold a root's weights; {why}. {remedy}, or train the root anew: "
-            f"python -m insitu_widgets.train {path.stem}"
+            f"python -m insitu_widgets.{program} {plain}"
         )
         raise ValueError(msg) from error

@@ -84,20 +84,24 @@ def test_loading_gives_the_files_own_tensors(root):
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (lambda good: b"", r"Install the package again"),
-        (lambda good: good[: len(good) // 2], r"Install the package again"),
-        (lambda good: b"<html>404</html>", r"Install the package again"),
+        (lambda good: b"", "Install the package again"),
+        (lambda good: good[: len(good) // 2], "Install the package again"),
+        (lambda good: b"<html>404</html>", "Install the package again"),
         (lambda _: b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
     ],
 )
-def test_weights_that_are_damaged_are_named_with_the_remedy(tmp_path, monkeypatch, damage, words):
-    good = (WEIGHTS / "vgg-digits.safetensors").read_bytes()
+@pytest.mark.parametrize("program", ["train", "levels.all_in_one"])
+def test_weights_that_are_damaged_are_named_with_the_remedy(
+    tmp_path, monkeypatch, damage, words, program
+):
+    name = "vgg-digits" if program == "train" else "vgg-digits-nested"
+    good = (WEIGHTS / f"{name}.safetensors").read_bytes()
     (tmp_path / "weights").mkdir()
-    (tmp_path / "weights" / "vgg-digits.safetensors").write_bytes(damage(good))
+    (tmp_path / "weights" / f"{name}.safetensors").write_bytes(damage(good))
     monkeypatch.setattr(roots, "files", lambda _: tmp_path)
-    sentence = rf"vgg-digits\.safetensors must hold .+{words}.+insitu_widgets\.train vgg-digits$"
+    sentence = rf"{name}\.safetensors must hold .+{words}.+insitu_widgets\.{program} vgg-digits$"
     with pytest.raises(ValueError, match=sentence):
-        load_root("vgg-digits")
+        load_root(name)
 
 
 def test_two_loads_share_nothing_that_can_be_written():

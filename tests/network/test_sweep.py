@@ -449,6 +449,15 @@ def command(tmp_path, monkeypatch, few):
     return run
 
 
+def test_the_command_leaves_a_file_of_another(command):
+    command.path.write_text("my one line")
+    with pytest.raises(
+        SystemExit, match=r"^path must be .*rows\.csv is another file.* Name another"
+    ):
+        command()
+    assert command.path.read_text() == "my one line"
+
+
 def test_the_command_writes_how_when_and_on_what(command):
     catalogue = command()
     assert catalogue.notes[0] == f"measured with: python -m insitu_widgets.network.sweep {NAME}"
