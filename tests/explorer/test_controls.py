@@ -187,7 +187,9 @@ def test_the_sentence_names_the_choice_and_the_reason(name):
         assert "Nothing fits" in text
         assert "latency budget" in text
     elif name == "broken":
-        assert "breaks the latency budget" in text
+        assert "breaks the latency budget and the device's memory</b>" in html.unescape(text)
+        explorer.change(memory_bytes=1e8)
+        assert "breaks the latency budget</b>" in words.sentence(explorer)
     else:
         assert str(explorer.decision.recipe) in text
         assert ("no limit binds" in text) == (explorer.decision.next_better is None)

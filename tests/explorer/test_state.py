@@ -10,6 +10,7 @@ import pytest
 import insitu_widgets
 from insitu_widgets import Link, accuracy, derive, load_data, load_root, pack, transmit, unpack
 from insitu_widgets.cards import ROOTS
+from insitu_widgets.estimate import Estimate
 from insitu_widgets.explorer import words
 from insitu_widgets.explorer.dashboard import dashboard
 from insitu_widgets.explorer.live import (
@@ -235,6 +236,19 @@ def test_the_records_of_the_measured_tier():
     assert [a.label for a in explorer.answers] == [str(n) for n in two_each.labels.tolist()]
     assert explorer.answers[0].picture == picture(two_each.images[0])
     assert not any(isinstance(point, Point) for point in explorer.points)
+
+
+def test_a_measurement_under_way_tells_how_far_it_is():
+    explorer = Explorer(measuring=False)
+    assert explorer.num_images == 797
+    explorer.measure()
+    assert "progress" not in words.tiles(explorer)
+    explorer.done, explorer.estimate = False, Estimate(90, 100)
+    tiles = words.tiles(explorer)
+    assert "measured on 100 of 797 images" in tiles
+    assert '<progress aria-label="measuring" value="100" max="797">' in tiles
+    explorer.estimate = None
+    assert '<progress aria-label="measuring">' in words.tiles(explorer)
 
 
 # What may be missing on a machine

@@ -134,8 +134,11 @@ class PredictFirst(widgets.VBox):
         """Keep the prediction, unlock the panel and let it measure; a bad one is told."""
         if not self.locked:
             return
+        if self.value is None:
+            self._say("Choose an answer first, then lock it.", "insitu-notice", "alert")
+            return
         try:
-            self.answers.predict(self.question, self.value)  # type: ignore[arg-type]
+            self.answers.predict(self.question, self.value)
         except ValueError as error:
             self._say(str(error), "insitu-notice", "alert")
             return

@@ -99,7 +99,8 @@ def _order(sent: live.Ladder, direct: float) -> str:
     small = ""
     if sent.submodels[-1].recipe.bits <= WIDEST_CODE:
         small = (
-            "; but late weights are small, and where four in a row are, a bit of each stays away"
+            "; some of it is saved again, because weights that come late are small: where four in "
+            "a row are, the second bit of their codes is known and is not sent"
         )
     return (
         f"To tell which weights come when takes log₂(n! ÷ ∏ nₜ!) bits a layer at least, together "

@@ -134,7 +134,7 @@ def test_a_choice_has_to_be_made():
     shown = predict_first(split_panel(), asked)
     shown.commit()
     assert shown.locked
-    assert "must be one of block 1" in shown.verdict.value
+    assert "Choose an answer first" in shown.verdict.value
     shown.inputs[0].value = "block 1"
     shown.commit()
     assert "Measured: block 1. Right." in shown.verdict.value
