@@ -16,7 +16,7 @@ from insitu_widgets.network.candidates import (
     plan,
     read,
 )
-from insitu_widgets.network.catalogue import load_catalogue, shipped
+from insitu_widgets.network.catalogue import load_finest, shipped
 from insitu_widgets.network.envelope import FAMILIES, Channel, measure, measured, recipes
 
 ROOT = "vgg-digits"
@@ -148,7 +148,7 @@ def test_what_is_shipped_is_whole_for_its_first_rate():
 def test_what_is_shipped_agrees_with_the_catalogue_wherever_both_were_measured():
     """Two commands, the same images, or more: the same bits on the air, the same answers."""
     for root in shipped(SUFFIX):
-        rows = [row for row in load_catalogue(root).rows if row.bit_error_rate == 0]
+        rows = [row for row in load_finest(root).rows if row.bit_error_rate == 0]
         known = {Job(row.recipe, Channel()): row for row in rows}
         both = [(r.candidate, known[r.job]) for r in load_candidates(root) if r.job in known]
         assert all(candidate.num_bits == row.num_bits for candidate, row in both)
