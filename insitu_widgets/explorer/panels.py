@@ -113,7 +113,7 @@ class Panel(widgets.VBox):
             f'<h2 class="insitu-name">{escape(title)}</h2>'
             f'<p class="insitu-provenance">{escape(provenance)}</p>'
         )
-        buttons = widgets.HBox([self.bar, self.stop, self.again]).add_class("insitu-running")
+        buttons = widgets.HBox([self.stop, self.again, self.bar]).add_class("insitu-running")
         knobs = widgets.Box([*self.controls.values(), buttons]).add_class("insitu-knobs")
         super().__init__([head, knobs, self.words, self.charts])
         self.add_class("insitu").add_class("insitu-panel")
@@ -134,6 +134,7 @@ class Panel(widgets.VBox):
         values = self.values
         self._cue("out of date: computing …")
         self.stop.disabled, self.bar.value, self.charts.errors = False, 0.0, {}
+        self.bar.layout.visibility = "visible"
         self._runner.request(lambda: self._steps(**values), self._show, self._end)
 
     def _show(self, picture: Picture) -> None:
@@ -164,7 +165,7 @@ class Panel(widgets.VBox):
             self.words.value = f'<p class="insitu-notice" role="alert">{escape(message)}</p>'
             self.words.remove_class("insitu-faded")
         self.stop.disabled = True
-        self.bar.value = 1.0
+        self.bar.value, self.bar.layout.visibility = 1.0, "hidden"  # a full bar looks like a button
 
     def _cue(self, text: str) -> None:
         self.charts.stale = dict.fromkeys(self.charts.charts, text) if text else {}

@@ -55,6 +55,7 @@ def test_a_control_asks_anew():
     shown = panel()
     shown.controls["count"].value = 5
     assert shown.charts.charts["walk"]["text"] == "step 4"
+    assert shown.bar.layout.visibility == "hidden"
 
 
 def test_what_is_out_of_date_says_so_until_it_is_drawn():
@@ -63,6 +64,7 @@ def test_what_is_out_of_date_says_so_until_it_is_drawn():
     runner.pull()
     assert shown.charts.stale == {}
     assert shown.bar.value == pytest.approx(1 / 3)
+    assert shown.bar.layout.visibility == "visible"
     shown.controls["count"].value = 4
     assert "out of date" in shown.charts.stale["walk"]
     assert not shown.stop.disabled
