@@ -58,11 +58,14 @@ def titled(text: str) -> Spec:
     return {"text": text, "standoff": 4, "font": {"size": 12}}
 
 
+_MARGIN = {"l": 54, "r": 10, "b": 36}
+
+
 def lay_out(x: Spec, y: Spec, **more: Any) -> Spec:
     """The layout that all charts share, with these two axes; ``more`` adds to it or replaces."""
     axis = {"showline": True, "ticks": "outside", "zeroline": False, "automargin": True}
     return {
-        "margin": {"l": 54, "r": 10, "t": 4, "b": 36},
+        "margin": {**_MARGIN, "t": 4},
         "font": {"size": 12},
         "xaxis": {**axis, **x},
         "yaxis": {**axis, **y},
@@ -314,7 +317,7 @@ def required_rates(
         )
     ]
     rates = [rate for line in data for rate in line["y"]]
-    data.append(_key("your link", ORANGE, "star"))
+    data.append({**_key("you", ORANGE, "star"), "visible": here is not None})
     decades = range(3, 15)
     return {
         "data": data,
@@ -327,6 +330,7 @@ def required_rates(
                 "tickvals": [10.0**d for d in decades],
                 "ticktext": [quantity(10.0**d, "").replace(" ", "\u202f") for d in decades],
             },
+            margin={**_MARGIN, "t": 26},
             shapes=[
                 *(
                     {

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 #: Seconds between two estimates that are shown (a page redraws at most ten times a second).
 PAUSE_S = 0.1
 #: Images in the strip, which make one row on a wide screen; fewer where classes are words.
-STRIP, STRIP_WORDS = 20, 12
+STRIP, STRIP_WORDS = 20, 10
 #: Values in the images of one step: some 0.1 s of the largest root, a hundred digits.
 STEP_VALUES = 61_440
 #: Images for each point of a curve that the catalogue lacks.

@@ -320,5 +320,5 @@ def test_a_step_is_short_and_a_strip_is_mixed_for_photographs(noise):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("insitu_widgets.explorer.live.card_of", with_card.get)
         strip, pictures = laboratory._strip("photos")
-    assert len(strip) == len(pictures) == len(set(strip.labels.tolist())) == 12
+    assert len(strip) == len(pictures) == len(set(strip.labels.tolist())) == 10
     assert strip.images.shape[1:] == (3, 32, 32)
