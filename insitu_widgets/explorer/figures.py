@@ -51,6 +51,8 @@ _ALL_IN_ONE: Spec = {"color": GREEN, "symbol": "square-open", "size": 6}
 GROUND = "#FFFFFF"
 #: Where a bit-error rate of 0 stands on a logarithmic axis.
 ZERO = 1e-8
+#: The smallest rate on that axis.
+_NEXT = 1e-7
 
 
 def titled(text: str) -> Spec:
@@ -372,6 +374,23 @@ def error_rate_axis() -> Spec:
     }
 
 
+def apart_from_zero(line: Spec) -> Spec:
+    """A line over bit-error rates; none from 0 to a rate with unmeasured ones on the axis between.
+
+    On a logarithmic axis 0 is infinitely far away: what a line would say there, no one knows.
+    """
+    xs = line["x"]
+    if len(xs) < 2 or xs[0] > ZERO or xs[1] < 2 * _NEXT:
+        return line
+    bars = line["error_y"]
+    return _gapped({**line, "error_y": _gapped(bars, "array", "arrayminus")}, "x", "y", "text")
+
+
+def _gapped(spec: Spec, *names: str) -> Spec:
+    lists = {name: [spec[name][0], None, *spec[name][1:]] for name in names if name in spec}
+    return {**spec, **lists}
+
+
 def accuracy_against_errors(
     situation: Situation,
     decision: Decision,
@@ -413,17 +432,19 @@ def accuracy_against_errors(
                 "width": 3,
             }
         data.append(
-            {
-                "type": "scatter",
-                "mode": "lines+markers",
-                "name": "every guard (codes stay in range)" if coded else f"guard: {guard}",
-                "x": [max(x, ZERO) for x in xs],
-                "y": [100 * y for y in ys],
-                "error_y": spread,
-                "line": {"color": color, "dash": dash, "width": 2},
-                "marker": {"symbol": symbol, "size": 8},
-                "hovertemplate": "%{x:.0e}: %{y:.1f} %<extra>%{fullData.name}</extra>",
-            }
+            apart_from_zero(
+                {
+                    "type": "scatter",
+                    "mode": "lines+markers",
+                    "name": "every guard (codes stay in range)" if coded else f"guard: {guard}",
+                    "x": [max(x, ZERO) for x in xs],
+                    "y": [100 * y for y in ys],
+                    "error_y": spread,
+                    "line": {"color": color, "dash": dash, "width": 2},
+                    "marker": {"symbol": symbol, "size": 8},
+                    "hovertemplate": "%{x:.0e}: %{y:.1f} %<extra>%{fullData.name}</extra>",
+                }
+            )
         )
     now = max(situation.bit_error_rate, ZERO)
     data.append(_key("measured", RED, "diamond"))

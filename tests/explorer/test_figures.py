@@ -176,3 +176,19 @@ def test_the_text_alternatives_state_the_present_numbers(explorers):
     assert texts.keys() == draw(explorer).keys()
     assert f"{100 * explorer.estimate.accuracy:.1f} % measured" in texts["accuracy"]
     assert "4 Mbit/s" in texts["rates"]
+
+
+def test_no_line_goes_from_0_over_rates_that_nobody_measured():
+    line = {
+        "x": [figures.ZERO, 1e-5, 1e-4],
+        "y": [90.0, 80.0, 20.0],
+        "error_y": {"type": "data", "array": [1, 2, 3], "arrayminus": [4, 5, 6]},
+    }
+    apart = figures.apart_from_zero(line)
+    assert apart["x"] == [figures.ZERO, None, 1e-5, 1e-4]
+    assert apart["y"] == [90.0, None, 80.0, 20.0]
+    assert apart["error_y"]["array"] == [1, None, 2, 3]
+    assert apart["error_y"]["arrayminus"] == [4, None, 5, 6]
+    go.Figure({"data": [{"type": "scatter", **apart}]})
+    for whole in ({**line, "x": [figures.ZERO, 1e-7, 1e-4]}, {**line, "x": [1e-6, 1e-5, 1e-4]}):
+        assert figures.apart_from_zero(whole) == whole

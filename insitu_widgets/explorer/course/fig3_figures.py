@@ -11,6 +11,7 @@ from insitu_widgets.explorer.figures import (
     ORANGE,
     PURPLE,
     ZERO,
+    apart_from_zero,
     error_rate_axis,
     lay_out,
     titled,
@@ -89,7 +90,7 @@ def level(
 def receivers(curves: Mapping[str, Sequence[Measurement]], now: float) -> Spec:
     """Accuracy of whole models against the bit-error rate, one line a receiver."""
     data = [
-        _line(name, [max(row.bit_error_rate, ZERO) for row in rows], rows)
+        apart_from_zero(_line(name, [max(row.bit_error_rate, ZERO) for row in rows], rows))
         for name, rows in curves.items()
     ]
     return {
