@@ -55,7 +55,7 @@ def test_every_root_with_a_catalogue_is_drawn_in_time(panel):
 
 
 def test_one_button_measures_again(panel, monkeypatch):
-    monkeypatch.setattr("insitu_widgets.explorer.course.depth_live.images_of", lambda _: few)
+    monkeypatch.setattr("insitu_widgets.explorer.course.loaded.images_of", lambda _: few)
     few = load_data("digits", limit=100)
     panel.controls["live"].value = True
     for level, count in (("depth", 6 * 4), ("parameter", 6 * 4), ("bit", 4 * 2)):
