@@ -22,6 +22,8 @@ from insitu_widgets.levels.submodel import SubModel
 
 #: Shares of the weights that the curves show.
 KEEPS = (1.0, 0.5, 0.3, 0.2, 0.1, 0.05, 0.02)
+#: Those of them that large roots are pruned to, whose points take seconds each.
+LARGE_KEEPS = (1.0, 0.5, 0.2, 0.1, 0.05)
 #: Shares that a single layer is pruned to.
 LAYER_KEEPS = (0.1, 0.2, 0.5)
 #: Sub-models that grow on a device, smallest first: (exit, keep, bits) of each.
@@ -33,6 +35,11 @@ LADDERS: dict[str, tuple[tuple[int | None, float, int], ...]] = {
     ),
     "more blocks": tuple((exit_, 1.0, 4) for exit_ in (1, 2, 4, None)),
 }
+
+
+def keeps_of(root: str) -> tuple[float, ...]:
+    """Shares of the weights that the curves of a root show."""
+    return tuple(keep for keep in KEEPS if live.is_quick(root) or keep in LARGE_KEEPS)
 
 
 def nested_name(root: str) -> str:

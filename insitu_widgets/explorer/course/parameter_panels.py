@@ -50,7 +50,7 @@ def _importance(root: str, keep: float, seed: int) -> Iterator[Picture]:
     names = list(live.weights_of(root))
     measured = [pruned.layer_loss(root, names[0])]
     lines: dict[str, list[tuple[float, Estimate]]] = {k: [] for k in parameter.IMPORTANCES}
-    keeps = [keep, *(other for other in pruned.KEEPS if other != keep)]
+    keeps = [keep, *(other for other in pruned.keeps_of(root) if other != keep)]
     here = []
     for done, share in enumerate(keeps, 1):
         place = float(pruned.KEEPS.index(share))
@@ -183,28 +183,29 @@ def _nested(root: str, exit: int, bits: int) -> Iterator[Picture]:  # noqa: A002
         ways["all-in-one"] = lambda keep: pruned.packed(Recipe(nested, last, keep, bits))
     if ROOTS[root].has_batch_norms:
         ways["one shot, recalibrated"] = lambda keep: _recalibrated(Recipe(root, last, keep, bits))
+    keeps = pruned.keeps_of(root)
     told = f"Of {live.measured_on(root)}"
     if nested not in NESTED_ROOTS:
         told += f", without all-in-one weights, for none of {root} are shipped"
     lines: dict[str, list[tuple[float, Estimate]]] = {name: [] for name in ways}
     sizes: dict[str, list[tuple[float, Estimate]]] = {name: [] for name in ways}
     said = []
-    for place, keep in enumerate(pruned.KEEPS):
+    for place, keep in enumerate(keeps):
         for tried, (name, way) in enumerate(ways.items(), 1):
             found, num_bits = way(keep)
             lines[name].append((float(place), found))
             sizes[name].insert(0, (num_bits / 8e3, found))
-            yield Picture(progress=(place + tried / len(ways)) / len(pruned.KEEPS))
+            yield Picture(progress=(place + tried / len(ways)) / len(keeps))
         shares = [f"{name} {percent(line[-1][1].accuracy)}" for name, line in lines.items()]
         said.append(f"{percent(keep, 0)} kept: {', '.join(shares)}")
         words = f"{told}. {'; '.join(said)}."
-        by_keep = figures.accuracy_lines(lines, "Weights kept", kept_axis(pruned.KEEPS))
+        by_keep = figures.accuracy_lines(lines, "Weights kept", kept_axis(keeps))
         by_size = figures.accuracy_lines(sizes, "Packed size (kB)")
         charts = {
             "keep": Chart("Accuracy against what is kept", words, by_keep),
             "size": Chart("Accuracy against packed size", words, by_size),
         }
-        yield Picture(charts, f"<p>{words}</p>", (place + 1) / len(pruned.KEEPS))
+        yield Picture(charts, f"<p>{words}</p>", (place + 1) / len(keeps))
 
 
 def _recalibrated(recipe: Recipe) -> tuple[Estimate, int]:
