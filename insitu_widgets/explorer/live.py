@@ -16,7 +16,7 @@ from insitu_widgets import cifar100
 from insitu_widgets.cards import ROOTS, Card, card_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from torch import Tensor
 
@@ -58,6 +58,15 @@ def _data_of(root: str) -> str:
 def measurable() -> list[str]:
     """The roots whose images are on this machine."""
     return [name for name in ROOTS if not missing_images(name)]
+
+
+def left_out(roots: Iterable[str] | None = None) -> str:
+    """Which of these roots (all) are not offered for want of their images, and the remedy."""
+    names = ROOTS if roots is None else roots
+    reasons = {name: reason for name in names if (reason := missing_images(name))}
+    if not reasons:
+        return ""
+    return f"Not offered: {', '.join(reasons)}. {' '.join(dict.fromkeys(reasons.values()))}"
 
 
 @dataclass(frozen=True)

@@ -83,6 +83,9 @@ class Panel(widgets.VBox):
     runner
         :class:`~insitu_widgets.explorer.runner.Latest` beside a kernel's event loop, else
         :class:`~insitu_widgets.explorer.runner.Inline`, if none is given.
+    note
+        What is not to be had on this machine, and the remedy; always on the screen, if there is
+        anything.
     """
 
     def __init__(
@@ -92,6 +95,8 @@ class Panel(widgets.VBox):
         controls: Mapping[str, Any],
         steps: Callable[..., Iterator[Picture]],
         runner: Inline | Latest | None = None,
+        *,
+        note: str = "",
     ) -> None:
         self._post, later = widget_thread()
         self._runner = runner or (Latest(self._post) if later else Inline())
@@ -111,7 +116,11 @@ class Panel(widgets.VBox):
             control.observe(lambda _: self._post(self.run), "value")
         head = widgets.HTML(
             f'<h2 class="insitu-name">{escape(title)}</h2>'
-            f'<p class="insitu-provenance">{escape(provenance)}</p>'
+            + "".join(
+                f'<p class="insitu-provenance">{escape(line)}</p>'
+                for line in (provenance, note)
+                if line
+            )
         )
         buttons = widgets.HBox([self.stop, self.again, self.bar]).add_class("insitu-running")
         knobs = widgets.Box([*self.controls.values(), buttons]).add_class("insitu-knobs")

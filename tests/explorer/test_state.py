@@ -19,6 +19,7 @@ from insitu_widgets.explorer.live import (
     Laboratory,
     Point,
     _batch,
+    left_out,
     measurable,
     missing_images,
     picture,
@@ -301,9 +302,13 @@ def test_a_machine_without_photographs_says_how_to_get_them(monkeypatch):
     monkeypatch.setenv("INSITU_DATA", "/no/such/folder")
     assert "INSITU_DATA names /no/such/folder, which is no folder:" in missing_images("photos")
     assert "photos" not in measurable()
+    assert left_out().startswith("Not offered: photos, resnet18-cifar100, vgg16-cifar100, ")
+    assert left_out().count("python -m insitu_widgets.data cifar100") == 1
+    assert left_out(["resnet-digits"]) == ""
     monkeypatch.setattr("insitu_widgets.cifar100.find", lambda: "cifar100.npz")
     assert missing_images("photos") == ""
     assert measurable()[0] == "photos"
+    assert left_out() == ""
 
 
 class Photos:

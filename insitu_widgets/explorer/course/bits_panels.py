@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -11,13 +10,14 @@ from insitu_widgets.air import codebooks, entropy, protection
 from insitu_widgets.estimate import Estimate
 from insitu_widgets.explorer.course import bits_figures as figures
 from insitu_widgets.explorer.course import bits_live as live
+from insitu_widgets.explorer.course import loaded
+from insitu_widgets.explorer.live import left_out, measurable
 from insitu_widgets.explorer.panels import Chart, Panel, Picture, choice, number, slider
-from insitu_widgets.levels import mixed, retrain
+from insitu_widgets.levels import retrain
 from insitu_widgets.levels.quantised import quantise_layer, quantise_network
 from insitu_widgets.levels.quantisers import PER_CHANNEL, QUANTISERS, WIDEST_PRODUCT, Coded
 from insitu_widgets.units import error_rate, percent, quantity
 
-_SEEDS = 3
 _FLIPS = 25
 _RATES = (1e-3, 1e-2)
 _TRIED = (0.0, 1e-3, 1e-2, 3e-2)
@@ -31,13 +31,15 @@ def quantisers_panel() -> Panel:
     """Uniform, affine, codebook and vector quantisers side by side, tables counted."""
     return Panel(
         "Quantisers",
-        "Measured: all 797 test digits; sizes are packed bytes (codes, tables, header).",
+        "Measured: all 797 test digits, or 500 test photographs; sizes are packed bytes (codes, "
+        "tables, header).",
         {
-            "root": choice("Root", live.DIGITS_ROOTS, "vgg-digits"),
+            "root": choice("Root", measurable(), "vgg-digits"),
             "quantiser": choice("Quantiser", list(QUANTISERS)),
             "bits": slider("Bits a weight", (1, 2, 3, 4), 2, _bits),
         },
         _quantisers,
+        note=left_out(),
     )
 
 
@@ -55,7 +57,8 @@ def _quantisers(root: str, quantiser: str, bits: int) -> Iterator[Picture]:
         figures.weights_and_levels(edges.tolist(), counts.tolist(), list(shown)),
     )
     yield Picture({"levels": levels}, "", 0.05)
-    network, size = live.quantised(root, quantiser, bits)
+    network = live.quantised(root, quantiser, bits)
+    size = live.quantised_bytes(root, quantiser, bits)
     lines: dict[str, list[tuple[float, Estimate]]] = {q: [] for q in QUANTISERS}
     order = [(quantiser, bits)] + [
         (q, b)
@@ -65,13 +68,13 @@ def _quantisers(root: str, quantiser: str, bits: int) -> Iterator[Picture]:
     ]
     here = ""
     for done, (q, b) in enumerate(order, 1):
-        point = (live.quantised(root, q, b)[1] / 1e3, live.quantised_accuracy(root, q, b))
+        point = (live.quantised_bytes(root, q, b) / 1e3, live.quantised_accuracy(root, q, b))
         lines[q] = sorted([*lines[q], point], key=lambda p: p[0])
         if (q, b) == (quantiser, bits):
             here = (
-                f"{quantiser} at {bits} bit: {percent(point[1].accuracy)} with "
-                f"{quantity(size, 'B')} in all, {network.average_bits:.2f} bit a weight with its "
-                f"tables."
+                f"{quantiser} at {bits} bit: {percent(point[1].accuracy)} of "
+                f"{live.measured_on(root)} with {quantity(size, 'B')} in all, "
+                f"{network.average_bits:.2f} bit a weight with its tables."
             )
         spec = figures.with_mark(
             figures.accuracy_lines(lines, "Packed size (kB)", low=0.0), size / 1e3
@@ -80,86 +83,19 @@ def _quantisers(root: str, quantiser: str, bits: int) -> Iterator[Picture]:
         yield Picture({"size": chart}, f"<p>{here}</p>", done / len(order))
 
 
-def mixed_panel() -> Panel:
-    """Bits for each layer under a budget, against the same bits for all."""
-    return Panel(
-        "Mixed precision",
-        "Measured: each layer's sensitivity on 200 training digits (the roots have seen them), "
-        "accuracy on all 797 test digits. The allocation is computed from the sensitivity.",
-        {
-            "root": choice("Root", live.DIGITS_ROOTS, "vgg-digits"),
-            "average": slider(
-                "Budget, on average", [b / 4 for b in range(8, 17)], 2.0, lambda b: f"{b:.2f} bit"
-            ),
-        },
-        _mixed,
-    )
-
-
-def _mixed(root: str, average: float) -> Iterator[Picture]:
-    names = list(live.weights_of(root))
-    measured: list[mixed.LayerLoss] = []
-    for name in names:
-        measured.append(live.layer_loss(root, name))
-        words = f"Sensitivity of layer {len(measured)} of {len(names)}"
-        most = max(measured, key=lambda layer: layer.losses[1])
-        chart = Chart(
-            "Sensitivity: one layer quantised alone",
-            f"{words}. At 2 bit {most.name} moves the answers most: {most.losses[1]:.2g} nat.",
-            figures.layer_losses(measured, len(names)),
-        )
-        share = 0.6 * len(measured) / len(names)
-        yield Picture({"sensitivity": chart}, f"<p>{words} measured.</p>", share)
-    weights = {layer.name: layer.weights for layer in measured}
-    total = sum(weights.values())
-    start = time.perf_counter()
-    plan = mixed.allocate(measured, int(average * total))
-    took_ms = 1e3 * (time.perf_counter() - start)
-    reached = plan.num_bits / total
-    words = (
-        f"Plan in {took_ms:.1f} ms: {reached:.2f} bit a weight of {average:.2f}, "
-        f"{min(plan.bits.values())} to {max(plan.bits.values())} bit by layer"
-    )
-    bars = Chart(
-        "Bits for each layer",
-        f"{words}: " + ", ".join(f"{name} {bits}" for name, bits in plan.bits.items()) + ".",
-        figures.bits_by_layer(plan.bits, weights),
-    )
-    yield Picture({"layers": bars}, f"<p>{words}.</p>", 0.65)
-    here = live.mixed_accuracy(root, tuple(plan.bits.values()))
-    words = f"{words}; {percent(here.accuracy)} on test images."
-    lines: dict[str, list[tuple[float, Estimate]]] = {"mixed": [(reached, here)], "uniform": []}
-    budgets = [b / 4 for b in range(8, 17)]
-    for done, budget in enumerate(budgets, 1):
-        if budget == int(budget):
-            alike = live.quantised_accuracy(root, PER_CHANNEL, int(budget))
-            lines["uniform"].append((budget, alike))
-        other = mixed.allocate(measured, int(budget * total))
-        point = (other.num_bits / total, live.mixed_accuracy(root, tuple(other.bits.values())))
-        if point not in lines["mixed"]:
-            lines["mixed"] = sorted([*lines["mixed"], point], key=lambda p: p[0])
-        alike_text = ", ".join(f"{b:g} bit {percent(e.accuracy)}" for b, e in lines["uniform"])
-        spec = figures.accuracy_lines(lines, "Code bits for each weight, on average", low=70.0)
-        chart = Chart(
-            "Accuracy: mixed against uniform",
-            f"{words} Uniform: {alike_text}.",
-            figures.with_mark(spec, reached),
-        )
-        yield Picture({"accuracy": chart}, f"<p>{words}</p>", 0.65 + 0.35 * done / len(budgets))
-
-
 def nested_bits_panel() -> Panel:
     """Most significant bits first: a coarse model that grows, against direct packets."""
     return Panel(
         "Nested bits",
-        "Measured: all 797 test digits and packed bytes. Prefix and refinement together are the "
-        "fine model to the bit.",
+        "Measured: packed bytes, and accuracy on all 797 test digits or 500 test photographs. "
+        "Prefix and refinement together are the fine model to the bit.",
         {
-            "root": choice("Root", live.DIGITS_ROOTS, "vgg-digits"),
+            "root": choice("Root", measurable(), "vgg-digits"),
             "bits": slider("Bits of the whole", (4, 6, 8), 4, _bits),
             "best_at": slider("Steps chosen for", (2, 3, 4), 4, _bits),
         },
         _nested,
+        note=left_out(),
     )
 
 
@@ -167,7 +103,7 @@ def _nested(root: str, bits: int, best_at: int) -> Iterator[Picture]:
     network = live.nested(root, bits, best_at)
     coarse = codebooks.pack_quantised(network.prefix(2))
     growth = codebooks.pack_quantised(network.refinement(2, bits))
-    direct = live.quantised(root, PER_CHANNEL, bits)[1]
+    direct = live.quantised_bytes(root, PER_CHANNEL, bits)
     extra = (coarse.num_bits + growth.num_bits) / 8 - direct
     rows = {
         f"nested, 2 → {bits} bit": {
@@ -176,7 +112,7 @@ def _nested(root: str, bits: int, best_at: int) -> Iterator[Picture]:
         },
         f"direct, {bits} bit": {"direct packet": direct / 1e3},
         f"direct, 2 bit, then {bits} bit": {
-            "first packet": live.quantised(root, PER_CHANNEL, 2)[1] / 1e3,
+            "first packet": live.quantised_bytes(root, PER_CHANNEL, 2) / 1e3,
             "direct packet": direct / 1e3,
         },
     }
@@ -197,6 +133,7 @@ def _nested(root: str, bits: int, best_at: int) -> Iterator[Picture]:
         )
         ticks = [(float(received), str(received)) for received in range(1, bits + 1)]
         spec = figures.accuracy_lines(lines, "Bits received of each code", ticks)
+        said += f" (of {live.measured_on(root)})"
         chart = Chart("Accuracy of each prefix", f"{said}.", spec)
         yield Picture({"accuracy": chart}, f"<p>{words}. {said}.</p>", 0.1 + 0.9 * width / bits)
 
@@ -205,10 +142,10 @@ def protection_panel() -> Panel:
     """Fixed length against Huffman codes, and the first bits on the reliable channel."""
     return Panel(
         "Coding and unequal protection",
-        "Measured: packed streams, real flips (3 draws), all 797 test digits. The reliable "
-        "channel's cost is assumed: the rate of its code.",
+        "Measured: packed streams, real flips (3 draws), all 797 test digits; of photographs one "
+        "draw, 500 test images. The reliable channel's cost is assumed: the rate of its code.",
         {
-            "root": choice("Root", live.DIGITS_ROOTS, "vgg-digits"),
+            "root": choice("Root", measurable(), "vgg-digits"),
             "bits": slider("Bits a weight", (2, 3, 4, 6, 8), 4, _bits),
             "code_rate": slider(
                 "Reliable code rate",
@@ -218,11 +155,12 @@ def protection_panel() -> Panel:
             ),
         },
         _protection,
+        note=left_out(),
     )
 
 
 def _protection(root: str, bits: int, code_rate: float) -> Iterator[Picture]:
-    network, _ = live.quantised(root, PER_CHANNEL, bits)
+    network, draws = live.quantised(root, PER_CHANNEL, bits), live.draws_of(root)
     layers = network.layers
     streams = {coder: entropy.encode(layers, coder) for coder in entropy.CODERS}
     sizes = {coder: len(stream) for coder, stream in streams.items()}
@@ -243,15 +181,16 @@ def _protection(root: str, bits: int, code_rate: float) -> Iterator[Picture]:
     }
     for place, rate in enumerate(rates):
         for name, coder in zip(coded, entropy.CODERS, strict=True):
-            draws = [live.coded_accuracy(root, bits, coder, rate, seed) for seed in range(_SEEDS)]
-            coded[name].append((place, live.averaged(draws)))
+            found = [live.coded_accuracy(root, bits, coder, rate, seed) for seed in draws]
+            coded[name].append((place, live.averaged(found)))
         spec = figures.accuracy_lines(
             coded,
             "Bit-error rate of the body",
             [(i, error_rate(r)) for i, r in enumerate(rates)],
         )
         said = _said(coded, rates)
-        chart = Chart("Accuracy against bit errors, by coding", f"{said}.", spec)
+        said = f"{said} (of {live.measured_on(root)})."
+        chart = Chart("Accuracy against bit errors, by coding", said, spec)
         yield Picture({"coding": chart}, "", 0.1 + 0.4 * (place + 1) / len(rates))
     lines: dict[str, list[tuple[float, Estimate]]] = {
         f"bit-error rate {error_rate(rate)}": [] for rate in _RATES
@@ -262,10 +201,8 @@ def _protection(root: str, bits: int, code_rate: float) -> Iterator[Picture]:
         cost = parts.air_bits(code_rate) / 8e3
         ticks.append((float(protected), f"{protected}<br>{cost:.0f} kB"))
         for name, rate in zip(lines, _RATES, strict=True):
-            draws = [
-                live.protected_accuracy(root, bits, protected, rate, seed) for seed in range(_SEEDS)
-            ]
-            lines[name].append((protected, live.averaged(draws)))
+            found = [live.protected_accuracy(root, bits, protected, rate, seed) for seed in draws]
+            lines[name].append((protected, live.averaged(found)))
         said = "; ".join(
             f"{name}: " + ", ".join(f"{m:g} → {percent(e.accuracy)}" for m, e in points)
             for name, points in lines.items()
@@ -273,7 +210,7 @@ def _protection(root: str, bits: int, code_rate: float) -> Iterator[Picture]:
         title = "Protected bits of each code, and codes on the air"
         chart = Chart(
             "Accuracy against protected bits",
-            f"Reliable code of rate {code_rate:.2f}. {said}.",
+            f"Reliable code of rate {code_rate:.2f}. {said} (of {live.measured_on(root)}).",
             figures.accuracy_lines(lines, title, ticks),
         )
         yield Picture({"protection": chart}, "", 0.5 + 0.5 * (protected + 1) / (bits + 1))
@@ -295,7 +232,9 @@ def hardening_panel() -> Panel:
     return Panel(
         "Training against bit errors",
         "Measured: a short training now on the 1,000 training digits; accuracy on all 797 test "
-        "digits with real flips (3 draws).",
+        "digits with real flips (3 draws). Photographs take minutes to train on: what re-training "
+        'gives ResNet-18 was measured before ("Re-training after pruning, at the paper\'s scale", '
+        "notebook 03).",
         {
             "root": choice("Root", live.DIGITS_ROOTS, "vgg-digits"),
             "bits": slider("Bits a weight", (2, 3, 4, 8), 4, _bits),
@@ -313,7 +252,7 @@ def hardening_panel() -> Panel:
 def _hardening(
     root: str, *, bits: int, ber: float, clip: float | None, steps: int, seed: int
 ) -> Iterator[Picture]:
-    source = live.root_of(root)
+    source = loaded.root_of(root)
     plans = {
         "not re-trained": None,
         "re-trained": retrain.Hardening(bits, steps),
@@ -326,7 +265,7 @@ def _hardening(
         network = quantise_network(source, bits=bits)
         if plan:
             curves[name] = []
-            for step in retrain.retrain(source, live.images_of("train"), plan, seed):
+            for step in retrain.retrain(source, loaded.images_of(root, "train"), plan, seed):
                 done += 1
                 curves[name].append(step.loss)
                 if step.number % 4 == 0 or step.number == steps:
@@ -337,7 +276,7 @@ def _hardening(
         lines[name] = []
         for place, rate in enumerate(_TRIED):
             done += 1
-            draws = range(_SEEDS if rate else 1)
+            draws = live.draws_of(root) if rate else (0,)
             sent = [live.sent_accuracy(network, root, rate, draw) for draw in draws]
             lines[name].append((place, live.averaged(sent)))
             said = _said(lines, _TRIED)

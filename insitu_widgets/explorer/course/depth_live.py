@@ -6,58 +6,38 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from insitu_widgets.air.channel import Link
 from insitu_widgets.air.payload import pack
 from insitu_widgets.cards import ROOTS
-from insitu_widgets.data import ImageSet, load_data
 from insitu_widgets.evaluate import accuracy
+from insitu_widgets.explorer.course import loaded
 from insitu_widgets.levels.confidence import answer
 from insitu_widgets.levels.derive import derive
-from insitu_widgets.levels.imagenet import IMAGE_SHAPE, large, parameter_bits
+from insitu_widgets.levels.imagenet import IMAGE_SHAPE, parameter_bits
 from insitu_widgets.levels.recipe import Recipe
 from insitu_widgets.levels.split import count, split
 from insitu_widgets.network.privacy import attack
 from insitu_widgets.network.split import Cooperation, Uplink, cooperative_exits
-from insitu_widgets.roots import load_root
 
 if TYPE_CHECKING:
     from insitu_widgets.estimate import Estimate
     from insitu_widgets.levels.confidence import Answers
     from insitu_widgets.levels.split import Costs
     from insitu_widgets.network.privacy import Attack
-    from insitu_widgets.roots import Root
-
-#: Images of a set that is larger than the digits'; the shipped digits are all used.
-MOST_IMAGES = 1000
-
-
-@lru_cache(maxsize=8)
-def images_of(network: str, part: str = "test") -> ImageSet:
-    """The images that a shipped root was made for."""
-    data = ROOTS[network].data
-    return load_data(data, part, None if data == "digits" else MOST_IMAGES)
-
-
-@lru_cache(maxsize=8)
-def root_of(network: str) -> Root:
-    """A shipped root with its weights, or a large network without."""
-    torch.set_num_threads(1)  # a page is one of many kernels on its machine
-    return load_root(network) if network in ROOTS else large(network)
 
 
 @lru_cache(maxsize=16)
 def costs_of(network: str) -> Costs:
     """Counted operations and features of one image."""
-    shape = tuple(images_of(network).images.shape[1:]) if network in ROOTS else IMAGE_SHAPE
-    return count(root_of(network), shape)
+    shape = tuple(loaded.images_of(network).images.shape[1:]) if network in ROOTS else IMAGE_SHAPE
+    return count(loaded.root_of(network), shape)
 
 
 @lru_cache(maxsize=256)
 def download_bits(network: str, keep: float, bits: int) -> tuple[int, ...]:
     """Bits of the device's half at split points 0 … n: packed, or counted for a large network."""
-    root = root_of(network)
+    root = loaded.root_of(network)
     points = range(1, root.num_exits + 1)
     if network not in ROOTS:
         return (0, *(parameter_bits(root, point, keep, bits) for point in points))
@@ -76,12 +56,12 @@ def together(
     bit_error_rate: float,
 ) -> Estimate:
     """Accuracy of a device with a sub-model and a server with the root, over a real uplink."""
-    root = root_of(network)
+    root = loaded.root_of(network)
     recipe = Recipe(network, exit=point or None, keep=keep, bits=bits)
     halves = split(root, point, derive(root, recipe).module if point else None)
     link = Link(1.0, bit_error_rate=bit_error_rate)
     uplink = Uplink(feature_bits, link, np.random.default_rng(0))
-    *_, last = accuracy(Cooperation(halves, uplink), images_of(network))
+    *_, last = accuracy(Cooperation(halves, uplink), loaded.images_of(network))
     return last
 
 
@@ -89,12 +69,12 @@ def together(
 def answers_of(network: str, part: str, *, point: int, bits: int, measure: str) -> Answers:
     """Every exit's answers, those behind the split from features that really went up."""
     uplink = Uplink(bits, Link(1.0), np.random.default_rng(0))
-    exits = partial(cooperative_exits, root_of(network), point, uplink)
-    return answer(exits, images_of(network, part), measure)
+    exits = partial(cooperative_exits, loaded.root_of(network), point, uplink)
+    return answer(exits, loaded.images_of(network, part), measure)
 
 
 @lru_cache(maxsize=128)
 def attack_on(network: str, point: int, *, bits: int, attacker: str) -> Attack:
     """What an attacker makes of the test images' uploads."""
-    train, test = images_of(network, "train"), images_of(network)
-    return attack(root_of(network), point, train, test, bits=bits, attacker=attacker)
+    train, test = loaded.images_of(network, "train"), loaded.images_of(network)
+    return attack(loaded.root_of(network), point, train, test, bits=bits, attacker=attacker)

@@ -12,7 +12,7 @@ from insitu_widgets.air.channel import GUARDS, Link
 from insitu_widgets.cards import ROOTS
 from insitu_widgets.explorer.course import depth_figures as figures
 from insitu_widgets.explorer.course import depth_words as words
-from insitu_widgets.explorer.live import measurable
+from insitu_widgets.explorer.live import left_out, measurable
 from insitu_widgets.explorer.panels import Chart, Panel, Picture, choice, number, slider
 from insitu_widgets.levels.recipe import BITS, Recipe
 from insitu_widgets.network.tradeoff import (
@@ -86,6 +86,7 @@ def split_panel() -> Panel:
             "bits": _bits_slider("Bits a weight", 4),
         },
         _split_steps,
+        note=left_out(),
     )
 
 
@@ -195,6 +196,7 @@ def exits_panel() -> Panel:
             "axis": choice("Against", [("mean time", "time"), ("mean operations", "operations")]),
         },
         _exits_steps,
+        note=left_out(),
     )
 
 
@@ -278,6 +280,7 @@ def progressive_panel() -> Panel:
             "seed": number("Seed of the channel", 0, 10**9, 0),
         },
         _progressive_steps,
+        note=left_out(),
     )
 
 
@@ -296,11 +299,11 @@ def _progressive_steps(
     from insitu_widgets.air.channel import transmit  # noqa: PLC0415
     from insitu_widgets.air.payload import pack, unpack  # noqa: PLC0415
     from insitu_widgets.evaluate import accuracy  # noqa: PLC0415
-    from insitu_widgets.explorer.course import depth_live as live  # noqa: PLC0415
+    from insitu_widgets.explorer.course import loaded  # noqa: PLC0415
     from insitu_widgets.levels.derive import derive  # noqa: PLC0415
     from insitu_widgets.network.progressive import arrivals, chunks  # noqa: PLC0415
 
-    root, images = live.root_of(network), live.images_of(network)
+    root, images = loaded.root_of(network), loaded.images_of(network)
     link = Link(rate, bit_error_rate=bit_error_rate)
     exits: list[tuple[float, Estimate]] = []
     rows: list[tuple[int, float, Estimate]] = []
@@ -336,17 +339,19 @@ def privacy_panel() -> Panel:
             ),
         },
         _privacy_steps,
+        note=left_out(),
     )
 
 
 def _privacy_steps(network: str, feature_bits: int, attacker: str) -> Iterator[Picture]:
     from insitu_widgets.explorer.course import depth_live as live  # noqa: PLC0415
+    from insitu_widgets.explorer.course import loaded  # noqa: PLC0415
     from insitu_widgets.network.privacy import blind_guess, class_guess  # noqa: PLC0415
 
     root, train, test = (
-        live.root_of(network),
-        live.images_of(network, "train"),
-        live.images_of(network),
+        loaded.root_of(network),
+        loaded.images_of(network, "train"),
+        loaded.images_of(network),
     )
     guesses = {
         "only the class": class_guess(train, test),

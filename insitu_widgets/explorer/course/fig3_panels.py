@@ -115,7 +115,7 @@ def _steps(
 
 def _again(view: View) -> Iterator[tuple[float, str, Ring]]:
     """Measure every point without errors and with each guard; first the share that is done."""
-    from insitu_widgets.explorer.course.depth_live import images_of, root_of  # noqa: PLC0415
+    from insitu_widgets.explorer.course.loaded import images_of, root_of  # noqa: PLC0415
     from insitu_widgets.network.sweep import jobs_of, measure  # noqa: PLC0415
 
     source, images = root_of(view.root), _few(images_of(view.root))

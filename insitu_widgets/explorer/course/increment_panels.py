@@ -11,9 +11,11 @@ from statistics import median
 from insitu_widgets.air.channel import Link
 from insitu_widgets.air.increment import NotNestedError, order_bits
 from insitu_widgets.air.payload import Packet, pack, unpack
+from insitu_widgets.cards import NESTED_ROOTS, ROOTS
 from insitu_widgets.estimate import Estimate
-from insitu_widgets.explorer.course import bits_figures, bits_live, parameter_figures
+from insitu_widgets.explorer.course import bits_figures, bits_live, loaded, parameter_figures
 from insitu_widgets.explorer.course import parameter_live as live
+from insitu_widgets.explorer.live import left_out, measurable
 from insitu_widgets.explorer.panels import Chart, Panel, Picture, choice, slider
 from insitu_widgets.levels.derive import derive
 from insitu_widgets.levels.pruning import Healing, heal
@@ -37,23 +39,26 @@ _REPEATS = 7
 
 def increments_panel() -> Panel:
     """A model that grows on the device over several channel uses."""
+    shipped = [name for name in ROOTS if live.nested_name(name) in NESTED_ROOTS]
+    nested = [name for name in shipped if name in measurable()]
     return Panel(
         "Incremental download",
-        "Measured: packed bytes, accuracy on all 797 test digits after each packet. Modelled: "
-        "arrival, as bits ÷ rate.",
+        "Measured: packed bytes, accuracy on all 797 test digits, or 1,000 test photographs, after "
+        "each packet. Modelled: arrival, as bits ÷ rate.",
         {
-            "root": choice("Root, all-in-one", bits_live.DIGITS_ROOTS, "vgg-digits"),
+            "root": choice("Root, all-in-one", nested, "vgg-digits"),
             "ladder": choice("What grows", list(live.LADDERS)),
             "rate_bps": slider("Link", _RATES, 1e6, lambda rate: quantity(rate, "bit/s")),
             "fate": choice("On the way", list(FATES)),
         },
         _increments,
+        note=left_out(shipped),
     )
 
 
 def _increments(root: str, ladder: str, rate_bps: float, fate: str) -> Iterator[Picture]:
     name = live.nested_name(root)
-    sent = live.ladder(name, live.LADDERS[ladder])
+    sent, images = live.ladder(name, live.LADDERS[ladder]), loaded.images_of(name)
     parts, whole = ([p.num_bits / 8 for p in packets] for packets in (sent.parts, sent.packets))
     over = sum(parts) / whole[-1] - 1
     slowest = max(sent.making_s)
@@ -71,15 +76,15 @@ def _increments(root: str, ladder: str, rate_bps: float, fate: str) -> Iterator[
     lines: dict[str, list[tuple[float, Estimate]]] = {"increments": []}
     told = []
     for done, held, arrived, note in _arrivals(sent.parts, FATES[fate](len(parts))):
-        found = bits_live.estimate(held.module)
+        found = bits_live.estimate(held.module, images)
         lines["increments"].append((arrived / 1e3, found))
         when = quantity(Link(rate_bps).time_s(8 * arrived), "s")
         told.append(f"{when}: {note or percent(found.accuracy)}")
         spec = _while_arriving(lines)
-        said = f"{held.recipe}. After {'; '.join(told)}."
+        said = f"{held.recipe}. Of {len(images):,} test images after {'; '.join(told)}."
         charts["accuracy"] = Chart("Accuracy while the packets arrive", said, spec)
         yield Picture(charts, f"<p>{words}</p><p>{said}</p>", 0.1 + 0.8 * done / len(parts))
-    direct = bits_live.estimate(sent.submodels[-1].module)
+    direct = bits_live.estimate(sent.submodels[-1].module, images)
     lines["one direct download"] = [(whole[-1] / 1e3, direct)]
     said += (
         " The device's sub-model is the very same, bit for bit, as a direct download gives."
@@ -136,7 +141,8 @@ def on_demand_panel() -> Panel:
     return Panel(
         "Pre-generated, or made on demand?",
         "Measured: processor seconds of one thread until the packet is ready (medians), and the "
-        "bytes that the prepared variants take.",
+        "bytes that the prepared variants take. Photographs take minutes to train on: how many, "
+        'for ResNet-18, is in "Re-training after pruning, at the paper\'s scale".',
         {
             "root": choice("Root", bits_live.DIGITS_ROOTS, "vgg-digits"),
             "keep": slider("Weights kept", live.KEEPS[1:], 0.2, lambda keep: percent(keep, 0)),
@@ -149,8 +155,8 @@ def on_demand_panel() -> Panel:
 def _on_demand(root: str, keep: float, bits: int) -> Iterator[Picture]:
     name = live.nested_name(root)
     recipe, plain = Recipe(name, keep=keep, bits=bits), Recipe(root, keep=keep, bits=bits)
-    nested_root, plain_root = bits_live.root_of(name), bits_live.root_of(root)
-    apart, nested = Apart(), Nested(bits_live.root_of)
+    nested_root, plain_root = loaded.root_of(name), loaded.root_of(root)
+    apart, nested = Apart(), Nested(loaded.root_of)
     variants = dict.fromkeys([*(Recipe(name, None, *variant) for variant in _VARIANTS), recipe])
     for variant in variants:
         packet = pack(derive(nested_root, variant))
@@ -166,13 +172,13 @@ def _on_demand(root: str, keep: float, bits: int) -> Iterator[Picture]:
     }
     yield Picture({"times": _times_chart(rows)}, "", 0.3)
     start = time.thread_time()
-    for step in heal(plain_root, plain, bits_live.images_of("train"), _HEALING):
+    for step in heal(plain_root, plain, loaded.images_of(root, "train"), _HEALING):
         if step.number % 8 == 0:
             yield Picture(progress=0.3 + 0.6 * step.number / _HEALING.steps)
     pack(step.submodel())
     rows["made on demand, re-trained"] = time.thread_time() - start
     found = {
-        "re-trained": bits_live.estimate(step.submodel().module),
+        "re-trained": bits_live.at_point(step.submodel().module, root),
         "not re-trained": live.packed(plain)[0],
         "all-in-one": live.packed(recipe)[0],
     }

@@ -12,8 +12,8 @@ from insitu_widgets.cards import ROOTS
 from insitu_widgets.data import load_data
 from insitu_widgets.evaluate import accuracy
 from insitu_widgets.explorer.course import bits_figures as figures
-from insitu_widgets.explorer.course.bits_live import root_of
 from insitu_widgets.explorer.course.budget_lines import share
+from insitu_widgets.explorer.course.loaded import root_of
 from insitu_widgets.explorer.live import missing_images
 from insitu_widgets.explorer.panels import Chart, Panel, Picture, choice, slider
 from insitu_widgets.levels.quantised import Quantised, quantise_layers, tensors_of

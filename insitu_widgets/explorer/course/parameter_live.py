@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 
+import torch
 from torch import Tensor
 
 from insitu_widgets.air.payload import Packet, pack, unpack
 from insitu_widgets.cards import NESTED_SUFFIX
 from insitu_widgets.estimate import Estimate
 from insitu_widgets.explorer.course import bits_live as live
+from insitu_widgets.explorer.course import loaded
 from insitu_widgets.levels import mixed, parameter, pruning, recalibrate
 from insitu_widgets.levels.derive import derive
 from insitu_widgets.levels.recipe import Recipe
@@ -20,6 +22,8 @@ from insitu_widgets.levels.submodel import SubModel
 
 #: Shares of the weights that the curves show.
 KEEPS = (1.0, 0.5, 0.3, 0.2, 0.1, 0.05, 0.02)
+#: Those of them that large roots are pruned to, whose points take seconds each.
+LARGE_KEEPS = (1.0, 0.5, 0.2, 0.1, 0.05)
 #: Shares that a single layer is pruned to.
 LAYER_KEEPS = (0.1, 0.2, 0.5)
 #: Sub-models that grow on a device, smallest first: (exit, keep, bits) of each.
@@ -33,16 +37,27 @@ LADDERS: dict[str, tuple[tuple[int | None, float, int], ...]] = {
 }
 
 
+def keeps_of(root: str) -> tuple[float, ...]:
+    """Shares of the weights that the curves of a root show."""
+    return tuple(keep for keep in KEEPS if live.is_quick(root) or keep in LARGE_KEEPS)
+
+
 def nested_name(root: str) -> str:
     """The all-in-one root of a root."""
     return root + NESTED_SUFFIX
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=5)  # each kind's of a large root, which take 45 MB each, and one more
 def scores(root: str, kind: str, seed: int) -> dict[str, Tensor]:
-    """Importance of every weight on the way to the last exit."""
-    images = live.images_of("train")
-    network = derive(live.root_of(root), Recipe(root)).module
+    """Importance of every weight on the way to the last exit.
+
+    Gradients of photographs take long: there they are those of the images that sensitivity is
+    measured on.
+    """
+    images = loaded.images_of(root, "train")
+    if not live.is_quick(root):
+        images = images.take(torch.arange(len(images))[live.HELD])
+    network = derive(loaded.root_of(root), Recipe(root)).module
     return parameter.importance(kind, network, images, seed)
 
 
@@ -50,32 +65,35 @@ def scores(root: str, kind: str, seed: int) -> dict[str, Tensor]:
 def pruned_accuracy(root: str, keep: float, kind: str, seed: int) -> Estimate:
     """Accuracy of the last exit in one shot, by importance."""
     recipe = Recipe(root, keep=keep)
-    return live.estimate(derive(live.root_of(root), recipe, scores(root, kind, seed)).module)
+    submodel = derive(loaded.root_of(root), recipe, scores(root, kind, seed))
+    return live.at_point(submodel.module, root)
 
 
 @lru_cache(maxsize=512)
 def layer_loss(root: str, layer: str) -> mixed.LayerLoss:
-    """How far the answers move when one layer alone is pruned."""
-    images = live.images_of("train").images[live.HELD]
-    expected = live.answers_of(root)
-    return pruning.pruned_layer_loss(live.root_of(root), layer, LAYER_KEEPS, images, expected)
+    """How far the answers move when one layer alone is pruned; of large roots to one share only."""
+    images = loaded.images_of(root, "train").images[live.HELD]
+    keeps = LAYER_KEEPS if live.is_quick(root) else LAYER_KEEPS[:1]
+    return pruning.pruned_layer_loss(
+        loaded.root_of(root), layer, keeps, images, live.answers_of(root)
+    )
 
 
 @lru_cache(maxsize=2048)
 def packed(recipe: Recipe) -> tuple[Estimate, int]:
     """Accuracy of a sub-model that was packed and unpacked, and its packet's bits."""
-    packet = pack(derive(live.root_of(recipe.root), recipe))
-    return live.estimate(unpack(packet)[0].module), packet.num_bits
+    packet = pack(derive(loaded.root_of(recipe.root), recipe))
+    return live.at_point(unpack(packet)[0].module, recipe.root), packet.num_bits
 
 
 @lru_cache(maxsize=2048)
 def recalibrated(recipe: Recipe) -> tuple[Estimate, float]:
     """The same with its norms recalibrated before it was packed, and the seconds that this took."""
-    submodel = derive(live.root_of(recipe.root), recipe)
+    submodel = derive(loaded.root_of(recipe.root), recipe)
     start = time.perf_counter()
     again = recalibrate.recalibrated(submodel, recalibrate.calibration_images(recipe.root))
     seconds = time.perf_counter() - start
-    return live.estimate(unpack(pack(again))[0].module), seconds
+    return live.at_point(unpack(pack(again))[0].module, recipe.root), seconds
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,10 +118,10 @@ class Ladder:
     making_s: tuple[float, ...]
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=2)  # a large one takes some 100 MB
 def ladder(name: str, steps: tuple[tuple[int | None, float, int], ...]) -> Ladder:
     """Cut and pack a ladder of a root."""
-    root = live.root_of(name)
+    root = loaded.root_of(name)
     pack(derive(root, Recipe(name, *steps[0])))  # torch's first call of anything is slow
     submodels, times = [], []
     for step in steps:

@@ -15,7 +15,7 @@ from insitu_widgets.air.trace import Trace, jakes
 from insitu_widgets.cards import ROOTS
 from insitu_widgets.explorer.course import radio_figures
 from insitu_widgets.explorer.course.radio_figures import NETWORKS, SNRS_DB, Point, Step
-from insitu_widgets.explorer.live import measurable
+from insitu_widgets.explorer.live import left_out, measurable
 from insitu_widgets.explorer.panels import Chart, Panel, Picture, choice, number, slider
 from insitu_widgets.network.catalogue import Catalogue, load_catalogue, shipped
 from insitu_widgets.network.situation import Situation
@@ -154,6 +154,7 @@ def task_oriented_panel() -> Panel:
             "draws": slider("Draws of the channel", (1, 2, 3, 5), 2, lambda n: f"{n:.0f}"),
         },
         _task_oriented,
+        note=left_out(),
     )
 
 
@@ -192,7 +193,7 @@ class _Meter:
     """Measures plans; a packet that no bit of is turned over is measured once."""
 
     def __init__(self, root: str, guard: str, draws: int) -> None:
-        from insitu_widgets.explorer.course.depth_live import images_of  # noqa: PLC0415  (torch, now)
+        from insitu_widgets.explorer.course.loaded import images_of  # noqa: PLC0415  (torch, now)
 
         self._guard, self._draws = guard, draws
         self._images = images_of(root)
@@ -324,6 +325,7 @@ def trace_panel() -> Panel:
             "seed": number("Seed of the channel", 0, 999, 0),
         },
         _trace,
+        note=left_out(),
     )
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from insitu_widgets.cards import ROOTS
 from insitu_widgets.explorer.figures import lay_out, log_axis, series, titled, whiskers
-from insitu_widgets.explorer.live import measurable
+from insitu_widgets.explorer.live import left_out, measurable
 from insitu_widgets.explorer.panels import Chart, Panel, Picture, choice
 from insitu_widgets.explorer.words import html_table, with_interval
 from insitu_widgets.units import percent, quantity
@@ -32,6 +32,7 @@ def roots_panel() -> Panel:
             "axis": choice("Accuracy against", ["parameters", "operations"]),
         },
         _steps,
+        note=left_out(),
     )
 
 
@@ -40,9 +41,10 @@ def _steps(network: str, axis: str) -> Iterator[Picture]:
 
     from insitu_widgets.estimate import Estimate  # noqa: PLC0415
     from insitu_widgets.explorer.course import depth_live as live  # noqa: PLC0415
+    from insitu_widgets.explorer.course import loaded  # noqa: PLC0415
     from insitu_widgets.levels.confidence import answer  # noqa: PLC0415
 
-    root, images, costs = live.root_of(network), live.images_of(network), live.costs_of(network)
+    root, images, costs = loaded.root_of(network), loaded.images_of(network), live.costs_of(network)
     card = ROOTS[network]
     flops = [_alone(costs, exit_) for exit_ in range(1, card.num_exits + 1)]
     size, unit = (card.exit_parameters, "") if axis == "parameters" else (flops, "FLOP")

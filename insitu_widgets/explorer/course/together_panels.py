@@ -9,6 +9,7 @@ from math import log10
 
 from insitu_widgets.explorer.course import bits_figures as figures
 from insitu_widgets.explorer.course import bits_live as live
+from insitu_widgets.explorer.course import loaded
 from insitu_widgets.explorer.course.budget_lines import line, over_bytes, within
 from insitu_widgets.explorer.course.parameter_live import nested_name
 from insitu_widgets.explorer.panels import Chart, Panel, Picture, choice, slider
@@ -39,10 +40,10 @@ _A_BATCH, _BATCHES_SHOWN = 0.25, 4
 
 @lru_cache(maxsize=8192)
 def _candidate(recipe: Recipe, channel: Channel, plan: Hardening | None = None) -> Candidate:
-    root = live.root_of(recipe.root)
+    root = loaded.root_of(recipe.root)
     if plan:
         (root,) = _trained(recipe.root, recipe.exit or root.num_exits, plan)
-    return envelope.measure(root, recipe, live.images_of("test"), channel)
+    return envelope.measure(root, recipe, loaded.images_of(recipe.root), channel)
 
 
 @lru_cache(maxsize=16)
@@ -56,8 +57,8 @@ def _training(root: str, exit: int, plan: Hardening) -> Iterator[TrainingStep]: 
     kept = _trained(root, exit, plan)
     if kept:
         return
-    source, step = live.root_of(root), None
-    for step in envelope.hardened(source, exit, live.images_of("train"), plan):
+    source, step = loaded.root_of(root), None
+    for step in envelope.hardened(source, exit, loaded.images_of(root, "train"), plan):
         yield step
     if step:
         kept[:] = [step.as_root(source)]
@@ -80,7 +81,7 @@ def envelope_panel() -> Panel:
 
 
 def _envelope(root: str, budget: int) -> Iterator[Picture]:
-    exits = live.root_of(root).num_exits
+    exits = loaded.root_of(root).num_exits
     wanted = {family: envelope.recipes(root, family, exits) for family in FAMILIES}
     pool: dict[str, list[Candidate]] = {family: [] for family in FAMILIES}
     work = sum(map(len, wanted.values()))

@@ -1,20 +1,36 @@
-"""The panels of the bit level: each control moves, each figure holds the schema."""
+"""The panels of the bit level: each control moves, each figure holds the schema.
+
+Where a large root is tried, images of no meaning stand for its photographs.
+"""
 
 import json
 
 import plotly.graph_objects as go
 import pytest
 
+from insitu_widgets import cifar100
+from insitu_widgets.cards import ROOTS
 from insitu_widgets.estimate import Estimate
-from insitu_widgets.explorer.course import bits_live, bits_panels
+from insitu_widgets.explorer.course import bits_live, bits_panels, loaded, mixed_panels
+from insitu_widgets.levels.allocation import shipped_sensitivity
+from insitu_widgets.levels.quantisers import PER_CHANNEL, QUANTISERS
+
+LARGE = "vgg16-cifar100"
 
 
 @pytest.fixture(autouse=True)
-def few_images(monkeypatch, few):
+def few_images(monkeypatch, few, noise):
     """Forty test images: what is shown is tested elsewhere, here that it is shown."""
-    whole = bits_live.images_of
-    chosen = lambda split: few if split == "test" else whole(split)  # noqa: E731
-    monkeypatch.setattr(bits_live, "images_of", chosen)
+    whole = loaded.images_of
+
+    def chosen(root, part="test"):
+        if ROOTS[root].data != "digits":
+            return noise
+        return few if part == "test" else whole(root, part)
+
+    monkeypatch.setattr(loaded, "images_of", chosen)
+    monkeypatch.setattr(cifar100, "find", lambda: "here")
+    monkeypatch.setattr(bits_live, "POINT_IMAGES", 10)
     for name in ("quantised", "mixed", "prefix", "coded", "protected"):
         getattr(bits_live, f"{name}_accuracy").cache_clear()
     yield
@@ -50,14 +66,61 @@ def test_quantisers():
     assert "product at 4 bit" in panel.words.value
 
 
+def test_quantisers_of_a_large_root(monkeypatch):
+    kinds = {name: QUANTISERS[name] for name in (PER_CHANNEL, "symmetric, per tensor")}
+    monkeypatch.setattr(bits_panels, "QUANTISERS", kinds)
+    panel = bits_panels.quantisers_panel()
+    move(panel, {"levels", "size"}, root=LARGE)
+    assert "of 10 test photographs with 1.16 MB" in panel.words.value  # 4.7 million weights, 2 bit
+
+
+@pytest.mark.parametrize("name", ["quantisers", "nested_bits", "protection"])
+def test_a_root_without_images_is_not_offered_and_the_panel_says_so(monkeypatch, name):
+    monkeypatch.setattr(cifar100, "find", lambda: None)
+    monkeypatch.setattr(bits_panels, f"_{name.removesuffix('_bits')}", lambda **_: iter(()))
+    panel = getattr(bits_panels, f"{name}_panel")()
+    assert panel.controls["root"].options == bits_live.DIGITS_ROOTS
+    head = panel.children[0].value
+    assert "Not offered: resnet18-cifar100, vgg16-cifar100, vit-cifar100." in head
+    assert "python -m insitu_widgets.data cifar100" in head
+
+
 def test_mixed():
-    panel = bits_panels.mixed_panel()
+    panel = mixed_panels.mixed_panel()
     charts = {"sensitivity", "layers", "accuracy"}
     check(panel, charts)
     two = panel.charts.charts["layers"]["spec"]["data"][0]["y"]
     move(panel, charts, average=3.0)
     assert sum(panel.charts.charts["layers"]["spec"]["data"][0]["y"]) > sum(two) - 1
     assert "3.00" in panel.words.value
+
+
+def test_mixed_of_a_large_root_takes_what_was_measured_before(monkeypatch):
+    monkeypatch.setattr(bits_live, "layer_loss", None)  # nothing is measured anew
+    panel = mixed_panels.mixed_panel()
+    panel.controls["root"].value = "vgg-digits"
+    charts = {"sensitivity", "layers", "accuracy"}
+    move(panel, charts, root=LARGE)
+    drawn = panel.charts.charts
+    losses = shipped_sensitivity(LARGE)[ROOTS[LARGE].num_exits]
+    assert drawn["sensitivity"]["spec"]["data"][1]["y"] == [m.losses[1] for m in losses]
+    assert len(drawn["layers"]["spec"]["data"][0]["y"]) == len(losses)
+    assert "of 10 test photographs" in panel.words.value
+    assert drawn["accuracy"]["spec"]["data"][1]["x"] == [2, 3, 4]
+
+
+def test_mixed_allocates_bits_without_images_and_leaves_no_accuracy_of_another_root(monkeypatch):
+    panel = mixed_panels.mixed_panel()
+    assert panel.charts.charts["accuracy"]["spec"]["data"][0]["x"]
+    monkeypatch.setattr(cifar100, "find", lambda: None)
+    assert list(panel.controls["root"].options) == list(ROOTS)
+    panel.controls["root"].value = LARGE
+    drawn = panel.charts.charts
+    assert min(drawn["layers"]["spec"]["data"][0]["y"]) >= 1
+    assert [line["x"] for line in drawn["accuracy"]["spec"]["data"]] == [[], []]
+    assert drawn["accuracy"]["text"].startswith("The images of cifar100 are not on this machine")
+    assert "bit by layer" in panel.words.value
+    assert "python -m insitu_widgets.data cifar100" in panel.words.value
 
 
 def test_nested():
@@ -74,6 +137,27 @@ def test_protection():
     move(panel, {"coding", "protection"}, code_rate=0.25)
     assert panel.charts.charts["protection"]["spec"]["layout"]["xaxis"]["ticktext"][2] != cost
     move(panel, {"coding", "protection"}, bits=2)
+
+
+def test_nested_bits_and_protection_of_a_large_root(monkeypatch):
+    monkeypatch.setattr(bits_panels, "_FLIPS", 2)
+    panel = bits_panels.nested_bits_panel()
+    move(panel, {"bytes", "accuracy"}, root=LARGE)
+    assert "of 10 test photographs" in panel.words.value
+    panel = bits_panels.protection_panel()
+    move(panel, {"coding", "protection"}, bits=2, root=LARGE)
+    assert "of 10 test photographs" in panel.charts.charts["protection"]["text"]
+    points = panel.charts.charts["coding"]["spec"]["data"][0]
+    assert {round(y) % 10 for y in points["y"]} == {0}  # of ten images, one draw
+
+
+def test_points_are_measured_on_all_digits_or_on_as_many_of_each_class(monkeypatch, noise):
+    monkeypatch.setattr(bits_live, "POINT_IMAGES", 100)
+    assert bits_live.measured_on("vgg-digits") == "40 test digits"
+    assert bits_live.measured_on(LARGE) == "100 test photographs"
+    assert bits_live.point_images(LARGE).labels.bincount().tolist() == [1] * 100
+    assert len(bits_live.draws_of("vgg-digits")) == 3
+    assert len(bits_live.draws_of(LARGE)) == 1
 
 
 def test_hardening():

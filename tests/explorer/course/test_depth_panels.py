@@ -8,6 +8,7 @@ import pytest
 
 from insitu_widgets import load_data
 from insitu_widgets.explorer.course import depth_live as live
+from insitu_widgets.explorer.course import loaded
 from insitu_widgets.explorer.course.depth_panels import (
     _split_steps,
     exits_panel,
@@ -37,7 +38,7 @@ def fewer_images():
     """A hundred images for each measurement instead of all: these tests are of the panels."""
     cached = (live.together, live.answers_of, live.attack_on)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(live, "images_of", lambda _, part="test": load_data("digits", part, 100))
+        patch.setattr(loaded, "images_of", lambda _, part="test": load_data("digits", part, 100))
         yield
     for measurement in cached:
         measurement.cache_clear()

@@ -81,7 +81,7 @@ def test_it_says_on_how_many_images_and_draws_each_kind_was_measured(panel, monk
 
 
 def test_one_button_measures_again(panel, monkeypatch):
-    monkeypatch.setattr("insitu_widgets.explorer.course.depth_live.images_of", lambda _: few)
+    monkeypatch.setattr("insitu_widgets.explorer.course.loaded.images_of", lambda _: few)
     few = load_data("digits", limit=100)
     panel.controls["live"].value = True
     for level, count in (("depth", 6 * 4), ("parameter", 6 * 4), ("bit", (4 + 3) * 2)):

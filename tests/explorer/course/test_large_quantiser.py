@@ -7,7 +7,7 @@ import pytest
 
 from insitu_widgets.air.codebooks import pack_quantised
 from insitu_widgets.explorer.course import large_quantiser as module
-from insitu_widgets.explorer.course.bits_live import root_of
+from insitu_widgets.explorer.course.loaded import root_of
 from insitu_widgets.levels.quantised import quantise_network, tensors_of
 from insitu_widgets.units import quantity
 

@@ -1,10 +1,13 @@
 """The panels of the parameter level, of increments and of all levels together."""
 
 import pytest
+import torch
 
+from insitu_widgets import cifar100
 from insitu_widgets.explorer.course import (
     bits_live,
     increment_panels,
+    loaded,
     parameter_live,
     parameter_panels,
     together_panels,
@@ -14,14 +17,14 @@ from tests.explorer.course.test_bits_panels import check, move
 
 CACHES = (
     *(parameter_live.pruned_accuracy, parameter_live.packed, parameter_live.scores),
-    *(together_panels._candidate, together_panels._trained),
+    *(parameter_live.recalibrated, together_panels._candidate, together_panels._trained),
 )
 
 
 @pytest.fixture(autouse=True)
 def few_images(monkeypatch, few):
     """Forty test images and a few candidates: here it is tested that they are shown."""
-    monkeypatch.setattr(bits_live, "images_of", lambda _: few)
+    monkeypatch.setattr(loaded, "images_of", lambda *_: few)
     monkeypatch.setattr(bits_live, "HELD", slice(0, 10))
     monkeypatch.setattr(parameter_live, "KEEPS", (1.0, 0.2, 0.1))
     monkeypatch.setattr(envelope, "KEEPS", (1.0, 0.2))
@@ -42,6 +45,61 @@ def test_importance():
     before = panel.words.value
     move(panel, {"importance", "sensitivity"}, keep=0.1)
     assert "10 % of the weights kept" in panel.words.value != before
+
+
+@pytest.fixture
+def photographs(monkeypatch, noise):
+    """Images of no meaning for the photographs, wherever they are asked for."""
+    some = noise.take(torch.arange(10))
+    monkeypatch.setattr(loaded, "images_of", lambda *_: some)
+    monkeypatch.setattr(parameter_live.recalibrate, "calibration_images", lambda _: some)
+    monkeypatch.setattr(cifar100, "find", lambda: "here")
+
+
+def test_importance_of_a_large_root(photographs):
+    *_, last = parameter_panels._importance("vgg16-cifar100", keep=0.2, seed=0)
+    (shares,) = last.charts["sensitivity"].spec["data"]
+    assert shares["name"] == "keep 10 %"
+    assert len(shares["x"]) == len(bits_live.weights_of("vgg16-cifar100"))
+    options = parameter_panels.importance_panel().controls["root"].options
+    assert "vgg16-cifar100" in options
+
+
+def test_importance_tells_how_far_it_is_and_on_how_many_images():
+    pictures = list(parameter_panels._importance("vgg-digits", keep=0.2, seed=0))
+    shares = [picture.progress for picture in pictures]
+    assert shares == sorted(shares)
+    assert shares[-1] == pytest.approx(1.0)
+    assert "(of 40 test digits)" in "".join(picture.words for picture in pictures)
+
+
+@pytest.mark.parametrize("root", ["resnet18-cifar100", "vit-cifar100"])
+def test_one_shot_pruning_of_a_large_root_beside_what_there_is_of_it(photographs, root):
+    *_, last = parameter_panels._nested(root, exit=0, bits=4)
+    names = [trace["name"] for trace in last.charts["keep"].spec["data"]]
+    assert names == (
+        ["one shot", "all-in-one", "one shot, recalibrated"]
+        if root.startswith("resnet18")
+        else ["one shot"]
+    )
+    assert ("none of vit-cifar100 are shipped" in last.words) == (root == "vit-cifar100")
+    assert "Of 10 test photographs" in last.words
+
+
+def test_a_large_all_in_one_root_grows(photographs):
+    panel = increment_panels.increments_panel()
+    assert panel.controls["root"].options == (*bits_live.DIGITS_ROOTS, "resnet18-cifar100")
+    move(panel, {"bytes", "accuracy"}, root="resnet18-cifar100")
+    assert "Of 10 test images" in panel.words.value
+    assert "the very same" in panel.words.value
+
+
+def test_what_cannot_be_offered_for_want_of_images_is_told(monkeypatch):
+    monkeypatch.setattr(cifar100, "find", lambda: None)
+    monkeypatch.setattr(increment_panels, "_increments", lambda **_: iter(()))
+    panel = increment_panels.increments_panel()
+    assert panel.controls["root"].options == bits_live.DIGITS_ROOTS
+    assert "Not offered: resnet18-cifar100. The images" in panel.children[0].value
 
 
 def test_retraining():
