@@ -55,7 +55,8 @@ def _importance(root: str, keep: float, seed: int) -> Iterator[Picture]:
     for done, share in enumerate(keeps, 1):
         place = float(pruned.KEEPS.index(share))
         for tried, (kind, points) in enumerate(lines.items()):
-            found = pruned.pruned_accuracy(root, share, kind, seed if kind == "random" else 0)
+            asked = kind if share < 1 else parameter.IMPORTANCES[0]  # all keep all
+            found = pruned.pruned_accuracy(root, share, asked, seed if asked == "random" else 0)
             points.append((place, found))
             points.sort(key=lambda point: point[0])
             if share == keep:
@@ -87,6 +88,7 @@ def _sensitivity(measured: Sequence[LayerLoss], count: int) -> Chart:
         f"answers most: {most.losses[0]:.2g} nat."
     )
     spec = figures.layer_losses(measured, count, labels)
+    spec["layout"]["showlegend"] = True  # a single share has its name, too
     return Chart("Sensitivity: one layer pruned alone", said, spec)
 
 

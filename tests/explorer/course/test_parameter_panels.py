@@ -60,6 +60,7 @@ def test_importance_of_a_large_root(photographs):
     *_, last = parameter_panels._importance("vgg16-cifar100", keep=0.2, seed=0)
     (shares,) = last.charts["sensitivity"].spec["data"]
     assert shares["name"] == "keep 10 %"
+    assert last.charts["sensitivity"].spec["layout"]["showlegend"]
     assert len(shares["x"]) == len(bits_live.weights_of("vgg16-cifar100"))
     options = parameter_panels.importance_panel().controls["root"].options
     assert "vgg16-cifar100" in options
