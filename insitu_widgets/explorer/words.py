@@ -162,13 +162,16 @@ def tiles(explorer: Explorer) -> str:
 
 
 def _expectation(situation: Situation, expected: Measurement) -> str:
-    """Where an expectation comes from: rate, images, draws, and how sure it is."""
+    """Where an expectation comes from, and how sure it is; two lines of its tile at most."""
     rate = expected.bit_error_rate
-    at = "" if rate == situation.bit_error_rate else f" at BER {error_rate(rate)} (next measured)"
+    draws = f"{expected.seeds} draws" if expected.seeds > 1 else ""
     span = f"{percent(expected.lowest)} to {percent(expected.highest)}"
-    if expected.seeds > 1:
-        return f"expected: catalogue{at}, {expected.seeds} draws of {expected.images} images {span}"
-    return f"expected: catalogue{at}, {expected.images} images, 95 % in {span}"
+    if rate != situation.bit_error_rate:
+        at = f"expected: catalogue at BER {error_rate(rate)} (next measured)"
+        return f"{at}, {draws or '95 % in'} {span}"
+    if draws:
+        return f"expected: catalogue, {draws} of {expected.images} images {span}"
+    return f"expected: catalogue, {expected.images} images, 95 % in {span}"
 
 
 def _measured_tile(explorer: Explorer, estimate: Estimate | None) -> str:

@@ -6,7 +6,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from insitu_widgets import Library, Link, Packet, Recipe, derive, load_root, pack, transmit
+from insitu_widgets import (
+    Library,
+    Link,
+    Packet,
+    Recipe,
+    Root,
+    derive,
+    load_root,
+    pack,
+    transmit,
+)
 from insitu_widgets.network.library import TIERS, Tier, from_root
 from insitu_widgets.network.making import making_s, usual_making_ms
 from insitu_widgets.network.store import Apart, Nested, NotNestedError, Pieces, pieces, root_bytes
@@ -66,7 +76,7 @@ def test_a_root_that_changed_is_noticed():
     store = Nested(lambda _: roots[-1])
     store.add(A, from_root(A))
     other = load_root(ROOT)
-    roots.append(type(other).wrap(ROOT, other.stem, other.blocks, list(other.heads)[::-1]))
+    roots.append(Root(ROOT, other.stem, other.blocks, list(other.heads)[::-1]).eval())
     with pytest.raises((NotNestedError, RuntimeError, ValueError)):
         store.get(A)
 
