@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import shlex
 import shutil
 import sys
 import tempfile
@@ -34,7 +35,7 @@ MEAN, STD = (0.50707516, 0.48654887, 0.44091784), (0.26733429, 0.25643846, 0.276
 #: What each split's own pixels must show: the mean and standard deviation over all channels.
 STATISTICS = {"train": (0.478181, 0.268192), "test": (0.479377, 0.269139)}
 #: As it may be copied into a shell, whichever environment this is.
-FETCH = f"{sys.executable or 'python'} -m insitu_widgets.data cifar100"
+FETCH = f"{shlex.quote(sys.executable or 'python')} -m insitu_widgets.data cifar100"
 #: The archive, its extracted files and the cache written from them.
 FETCH_BYTES = 600_000_000
 

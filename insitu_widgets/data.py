@@ -111,7 +111,8 @@ def _tensor(field: str, given: object, number: type[np.generic], kind: type[np.g
         )
         raise ValueError(msg)
     array = given.astype(kind, copy=False)
-    usable = array.flags.writeable and min(array.strides, default=0) >= 0
+    strides = (stride >= 0 and stride % array.itemsize == 0 for stride in array.strides)
+    usable = array.flags.writeable and all(strides)
     return torch.from_numpy(array if usable else array.copy())
 
 

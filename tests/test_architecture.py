@@ -1,6 +1,7 @@
 """The house: arrows run downwards only, and each foreign library has one room."""
 
 import ast
+import subprocess
 import sys
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -175,6 +176,15 @@ def test_each_foreign_library_has_its_rooms(libraries, rooms):
     strangers = {m for m in users if m not in rooms and m.partition(".")[0] not in rooms}
     assert strangers - {"serve"} == set()
     assert bool(users) == bool(rooms)
+
+
+@pytest.mark.parametrize(
+    "module", sorted(m for m in MODULES if FOREIGN[m] & {"torchvision"} and m != "cifar100")
+)
+def test_whoever_is_first_to_import_torchvision_can(module):
+    """In a process of its own: here others have made it importable."""
+    code = f"import insitu_widgets.{module}"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
 def test_the_package_itself_imports_nothing_while_running():

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import shlex
 import shutil
 import subprocess
 from collections import namedtuple
@@ -164,9 +165,8 @@ def test_the_command_that_is_told_gets_as_far_as_the_network(tmp_path):
     places = ("XDG_CACHE_HOME", "LOCALAPPDATA", "HOME")
     closed = dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9")
     env = os.environ | dict.fromkeys(places, str(tmp_path)) | closed | {"INSITU_DATA": ""}
-    program, *arguments = cifar100.FETCH.rsplit(" -m ", 1)[0], "-m", *cifar100.FETCH.split()[-2:]
     done = subprocess.run(
-        [program, *arguments], check=False, env=env, capture_output=True, text=True
+        shlex.split(cifar100.FETCH), check=False, env=env, capture_output=True, text=True
     )
     assert done.returncode == 1
     assert "could not be fetched" in done.stderr

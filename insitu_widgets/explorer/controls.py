@@ -161,7 +161,8 @@ class Controls:
             self.again.disabled = recipe is None  # nothing is sent
             for cut in self.cuts.values():
                 cut.disabled = situation.recipe is None
-            self.cuts["recalibrated"].disabled |= not self._explorer.can_recalibrate
+            if not self._explorer.can_recalibrate and not (recipe and recipe.recalibrated):
+                self.cuts["recalibrated"].disabled = True
             for cut in self.cuts.values():
                 cut.layout.visibility = "hidden" if recipe is None else "visible"
         finally:

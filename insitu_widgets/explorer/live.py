@@ -138,6 +138,14 @@ class Laboratory:
             return len(self._own)
         return count_of(_data_of(root))
 
+    def has_batch_norms(self, root: str) -> bool:
+        """Whether a root has norms that can be recalibrated."""
+        own = self._own_root(root)
+        if own is not None:
+            return any(True for name, _ in own.named_buffers() if name.endswith("running_mean"))
+        card = card_of(root)
+        return card is not None and card.has_batch_norms
+
     def steps(self, request: Request) -> Iterator[Delivery | tuple[Answer, ...] | Estimate | Point]:
         """Measure one request: the delivery, the strip, a stream of estimates, then any sweep.
 
@@ -204,7 +212,8 @@ class Laboratory:
         from insitu_widgets.levels.derive import derive  # noqa: PLC0415
 
         if self._packet is None or self._packet[0] != recipe:
-            self._packet = (recipe, pack(derive(self._root(recipe.root), recipe)))
+            images = self._own if self._own_root(recipe.root) else None
+            self._packet = (recipe, pack(derive(self._root(recipe.root), recipe, images=images)))
         return self._packet[1]
 
     def _own_root(self, name: str) -> Root | None:

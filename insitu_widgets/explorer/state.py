@@ -144,10 +144,9 @@ class Explorer(HasTraits):
     def can_recalibrate(self) -> bool:
         """Whether sub-models of the situation's root may have their norms measured anew here.
 
-        It must be a shipped root with batch norms, and its images must be on this machine.
+        It must have batch norms, and its images must be on this machine.
         """
-        situation = self.situation
-        return not situation.own and situation.card.has_batch_norms and not self.unmeasured
+        return not self.unmeasured and self._laboratory.has_batch_norms(self.situation.root)
 
     @property
     def request(self) -> Request | None:

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
-from torchvision import models
 
 from insitu_widgets.errors import in_range, one_of
 from insitu_widgets.roots import Root
+
+from insitu_widgets import vision  # isort: skip  # noqa: F401  (makes the next importable)
+from torchvision import models  # isort: skip
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -99,7 +99,7 @@ def refine(coarse: Quantised, refinement: Quantised) -> Quantised:
     layers = {}
     for name, new in refinement.layers.items():
         old = coarse.layers[name]
-        if refinement.behind != old.bits:
+        if refinement.behind != old.bits or coarse.behind:
             msg = (
                 f"refinement must go behind the {old.bits} bits that the coarse model has; got "
                 f"{_told(refinement)}. Take the one that starts there: nested.refinement("

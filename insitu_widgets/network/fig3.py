@@ -7,7 +7,7 @@ not measured is not there, and none is compared with one of other images. Needs 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import exp
 from typing import TYPE_CHECKING
 
@@ -54,7 +54,7 @@ def ladder(catalogue: Catalogue, root: str, kind: str) -> tuple[Recipe, ...]:
         "depth": lambda recipe: recipe == Recipe(root, recipe.exit),
         "parameter": lambda recipe: recipe == Recipe(root, keep=recipe.keep),
         "bit": lambda recipe: recipe == Recipe(root, bits=min(recipe.bits, WIDEST_CODE)),
-        MIXED: lambda recipe: recipe.mixed and recipe == replace(recipe, exit=None, keep=1.0),
+        MIXED: lambda recipe: recipe.mixed and recipe == Recipe(root, bits=recipe.bits, mixed=True),
     }
     found = dict.fromkeys(row.recipe for row in catalogue.rows if row.recipe.root == root)
     return tuple(sorted(recipe for recipe in found if alone[kind](recipe)))

@@ -135,6 +135,11 @@ def test_norms_are_recalibrated_where_there_are_norms_and_images(explorer, contr
     controls.root.value = "resnet18-cifar100"
     assert controls.cuts["recalibrated"].disabled
     assert not explorer.situation.recipe.recalibrated
+    explorer.change(recipe=Recipe("resnet18-cifar100", bits=8, recalibrated=True))  # by a link
+    controls.show()
+    controls.cuts["recalibrated"].value = False
+    assert explorer.situation.recipe == Recipe("resnet18-cifar100", bits=8)
+    assert controls.cuts["recalibrated"].disabled
 
 
 def test_another_root_takes_the_cut_along_as_far_as_it_has_exits(explorer, controls):

@@ -92,6 +92,20 @@ def test_the_explorer_chooses_sends_and_measures(mobilenet, images, catalogue):
     assert explorer.results()["measured"]["seen"] == 60
 
 
+def test_its_norms_are_recalibrated_on_its_own_images(mobilenet, images):
+    explorer = Explorer(root=mobilenet, images=images)
+    explorer.change(bit_error_rate=0.0)
+    assert explorer.can_recalibrate
+    explorer.by_hand(exit=1, keep=0.5, bits=8, recalibrated=True)
+    assert explorer.problems == {}
+    assert explorer.measured.recipe.recalibrated
+    recipe = explorer.situation.recipe
+    sent = pack(derive(mobilenet, recipe, images=images))
+    assert explorer.delivery.num_bits == sent.num_bits
+    *_, expected = accuracy(unpack(sent, root=mobilenet)[0], images)
+    assert explorer.estimate == expected
+
+
 def test_its_panel_is_the_dashboard(mobilenet, images, catalogue):
     shown = own_panel(mobilenet, images, catalogue)
     head = shown.children[1].children[0].value

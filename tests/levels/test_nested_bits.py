@@ -93,3 +93,5 @@ def test_a_network_of_its_own_refines_nothing(tiny):
     nested = nest(tiny, 4)
     with pytest.raises(ValueError, match=r"behind the 2 bits .+ got a network of its own\. Take"):
         refine(nested.prefix(2), nested.prefix(2))
+    with pytest.raises(ValueError, match=r"behind the 2 bits"):
+        refine(nested.refinement(2, 4), nested.refinement(2, 4))

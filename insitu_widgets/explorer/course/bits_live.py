@@ -6,6 +6,7 @@ from collections import deque
 from dataclasses import replace
 from functools import lru_cache
 
+import torch
 from torch import Tensor, nn
 
 from insitu_widgets.air import codebooks, entropy, protection
@@ -21,8 +22,8 @@ from insitu_widgets.levels.quantisers import PER_CHANNEL
 
 #: Roots that are trained on within seconds; their measurements take less.
 DIGITS_ROOTS = ("resnet-digits", "vgg-digits", "vit-digits")
-#: Of the training images, those that sensitivity is measured on. Of the digits they are those that
-#: `train --holdout` keeps.
+#: Of the training images, those that sensitivity is measured on: of the digits the ones that
+#: `train --holdout` keeps, of photographs as many, alike from all classes.
 HELD = slice(800, 1000)
 #: Photographs that each point of a curve is measured on: some seconds of ResNet-18.
 POINT_IMAGES = 500
@@ -94,17 +95,26 @@ def quantised_accuracy(name: str, quantiser: str, bits: int) -> Estimate:
     return at_point(network.module(loaded.root_of(name)), name)
 
 
+@lru_cache(maxsize=8)
+def held_of(name: str) -> ImageSet:
+    """The training images that sensitivity is measured on."""
+    images = loaded.images_of(name, "train")
+    if is_quick(name):
+        return images.take(torch.arange(len(images))[HELD])
+    return images.take(balanced(images.labels, HELD.stop - HELD.start))
+
+
 @lru_cache(maxsize=512)
 def layer_loss(name: str, layer: str) -> mixed.LayerLoss:
     """The sensitivity of one layer."""
-    images = loaded.images_of(name, "train").images[HELD]
+    images = held_of(name).images
     return mixed.layer_loss(loaded.root_of(name), layer, images, answers_of(name))
 
 
 @lru_cache(maxsize=8)
 def answers_of(name: str) -> Tensor:
     """What a root says to the images that sensitivity is measured on."""
-    return mixed.answers(loaded.root_of(name), loaded.images_of(name, "train").images[HELD])
+    return mixed.answers(loaded.root_of(name), held_of(name).images)
 
 
 @lru_cache(maxsize=512)

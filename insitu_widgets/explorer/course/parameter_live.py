@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 
-import torch
 from torch import Tensor
 
 from insitu_widgets.air.payload import Packet, pack, unpack
@@ -56,7 +55,7 @@ def scores(root: str, kind: str, seed: int) -> dict[str, Tensor]:
     """
     images = loaded.images_of(root, "train")
     if not live.is_quick(root):
-        images = images.take(torch.arange(len(images))[live.HELD])
+        images = live.held_of(root)
     network = derive(loaded.root_of(root), Recipe(root)).module
     return parameter.importance(kind, network, images, seed)
 
@@ -72,7 +71,7 @@ def pruned_accuracy(root: str, keep: float, kind: str, seed: int) -> Estimate:
 @lru_cache(maxsize=512)
 def layer_loss(root: str, layer: str) -> mixed.LayerLoss:
     """How far the answers move when one layer alone is pruned; of large roots to one share only."""
-    images = loaded.images_of(root, "train").images[live.HELD]
+    images = live.held_of(root).images
     keeps = LAYER_KEEPS if live.is_quick(root) else LAYER_KEEPS[:1]
     return pruning.pruned_layer_loss(
         loaded.root_of(root), layer, keeps, images, live.answers_of(root)
