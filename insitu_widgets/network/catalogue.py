@@ -236,13 +236,9 @@ class Table:
     def missing(self, job: Job, images: int) -> tuple[Recipe, ...]:
         """A job's recipes without a row of so many images, and at least as many seeds as it has."""
         seeds = len(job.seeds) if job.bit_error_rate else 1
-        same = (job.bit_error_rate, job.guard, images)
-        enough = {
-            row.recipe
-            for row in self._rows.values()
-            if (row.bit_error_rate, row.guard, row.images) == same and row.seeds >= seeds
-        }
-        return tuple(recipe for recipe in job.recipes if recipe not in enough)
+        key = job.bit_error_rate, job.guard, images
+        held = {recipe: self._rows.get((recipe, *key)) for recipe in job.recipes}
+        return tuple(r for r, row in held.items() if row is None or row.seeds < seeds)
 
     def add(self, rows: Sequence[Measurement]) -> None:
         """Add rows; one of the same recipe and channel, on as many images, is replaced."""
