@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 NAMES = ("digits", "cifar100")
 
+#: Channels, height and width of the images of each set.
+SHAPES = {"digits": (1, 8, 8), "cifar100": (3, 32, 32)}
+
 #: Split of the digits: the first 1,000 scans train, the last 797 test. The file is ordered by
 #: writer group, so the test images come from other hands than most of the training images.
 DIGITS_TRAIN = 1000
@@ -158,6 +161,12 @@ def count_of(name: str, split: str = "test") -> int:
     """How many images a set has, without loading them."""
     one_of("name", name, NAMES)
     return (cifar100.COUNTS if name == "cifar100" else DIGITS_COUNTS)[split]
+
+
+def shape_of(name: str) -> tuple[int, int, int]:
+    """Channels, height and width of a set's images, without loading them."""
+    one_of("name", name, NAMES)
+    return SHAPES[name]
 
 
 def _digits(split: str, limit: int | None) -> ImageSet:

@@ -14,6 +14,7 @@ import torch
 
 from insitu_widgets.errors import in_range, one_of
 from insitu_widgets.estimate import Estimate
+from insitu_widgets.levels.routing import Routing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -41,27 +42,6 @@ def confidence(logits: Tensor, measure: str = "probability") -> Tensor:
     return (1 + torch.xlogy(chances, chances).sum(1) / log(logits.shape[1])).clamp(0.0, 1.0)
 
 
-@dataclass(frozen=True)
-class Routing:
-    """What a threshold makes of a set of images: where they leave, and how many are right.
-
-    ``left[e - 1]`` images leave at exit e.
-    """
-
-    threshold: float
-    left: tuple[int, ...]
-    estimate: Estimate
-
-    @property
-    def shares(self) -> tuple[float, ...]:
-        """Share of the images that leave at each exit."""
-        return tuple(count / self.estimate.seen for count in self.left)
-
-    def mean(self, costs: Sequence[float]) -> float:
-        """Mean over the images of a cost by exit: operations, or seconds."""
-        return sum(share * cost for share, cost in zip(self.shares, costs, strict=True))
-
-
 @dataclass(frozen=True, eq=False)
 class Answers:
     """Every exit's answer to every image.
@@ -83,6 +63,10 @@ class Answers:
     def take(self, index: Tensor) -> Answers:
         """The answers to the images at these positions."""
         return Answers(self.confidence[:, index], self.right[:, index])
+
+    def halves(self) -> tuple[Answers, Answers]:
+        """The images put aside to choose a threshold on, and those to report it on, in turn."""
+        return self.take(torch.arange(0, len(self), 2)), self.take(torch.arange(1, len(self), 2))
 
     def route(self, threshold: float) -> Routing:
         """Send each image out at the first exit whose confidence is at least ``threshold``.

@@ -89,7 +89,6 @@ def attack(
         For a split point where nothing goes up, an attacker that does not exist, or fewer than two
         training images.
     """
-    one_of("attacker", attacker, ATTACKERS)
     halves = split(root, point)
     if not halves.uploads:
         msg = (
@@ -97,15 +96,37 @@ def attack(
             f"up, and there is nothing to attack: choose an earlier one."
         )
         raise ValueError(msg)
+    return overhear(halves.device, point, train, test, bits=bits, attacker=attacker)
+
+
+def overhear(
+    device: Callable[[Tensor], Tensor],
+    point: int,
+    train: ImageSet,
+    test: ImageSet,
+    *,
+    bits: int,
+    attacker: str = "ridge",
+) -> Attack:
+    """:func:`attack` of a device's half: it is asked once about each of the images.
+
+    In their order, :data:`TOGETHER` at a time, first the training images.
+
+    Raises
+    ------
+    ValueError
+        For an attacker that does not exist, or fewer than two training images.
+    """
+    one_of("attacker", attacker, ATTACKERS)
     in_range("number of training images", len(train), LEAST_TRAINING, MOST_TRAINING)
-    heard = _joined(_heard(halves.device, train.images, bits), len(train))
+    heard = _joined(_heard(device, train.images, bits), len(train))
     centre = heard.mean(0)
     heard -= centre
     scale = (torch.linalg.vector_norm(heard) / heard.numel() ** 0.5).clamp(min=_SMALLEST)
     heard /= scale
     wanted = train.images.flatten(1)
     decoder = _ridge(heard, wanted) if attacker == "ridge" else _network(heard, wanted)
-    overheard = _heard(halves.device, test.images, bits)
+    overheard = _heard(device, test.images, bits)
     pictures = torch.cat([decoder((some - centre) / scale) for some in overheard])
     low, high = float(wanted.min()), float(wanted.max())
     guesses = pictures.clamp(low, high).view_as(test.images)
@@ -128,7 +149,7 @@ def _guess(train: ImageSet, test: ImageSet, guesses: Tensor, point: int) -> Atta
     return Attack(point, guesses, psnr_db(test.images, guesses, peak))
 
 
-def _heard(device: nn.Module, images: Tensor, bits: int) -> Iterator[Tensor]:
+def _heard(device: Callable[[Tensor], Tensor], images: Tensor, bits: int) -> Iterator[Tensor]:
     """What arrives at the server, some images at a time: ``[n, values]``, as bytes of an upload."""
     for batch in images.split(TOGETHER):
         with torch.no_grad():

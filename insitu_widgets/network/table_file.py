@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 from typing import TYPE_CHECKING
 
 from insitu_widgets.model_card import day_and_machine, weights_digest
 from insitu_widgets.network import growing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
 
@@ -67,6 +68,12 @@ class TableFile:
             return
         first = f"# measured with: {command}", f"# begun: {day_and_machine()}"
         growing.replace(path, "".join(f"{line}\n" for line in (*first, *same, heading)))
+
+    def add_together(self, rows: Iterable[Sequence[object]]) -> None:
+        """Write some lines, all of them or none, however the program ends."""
+        lines = io.StringIO(newline="")
+        csv.writer(lines, lineterminator="\n").writerows(rows)
+        growing.replace(self._path, growing.read(self._path)[0] + lines.getvalue())
 
     def add(self, values: Sequence[object]) -> None:
         """Write one line."""

@@ -47,6 +47,13 @@ def test_every_image_leaves_where_the_rule_says(answers):
     assert (routing.estimate.correct, routing.estimate.seen) == (right, 797)
 
 
+def test_the_halves_share_no_image(answers):
+    aside, reported = answers.halves()
+    assert (len(aside), len(reported)) == (399, 398)
+    assert torch.equal(aside.confidence[:, 1], answers.confidence[:, 2])
+    assert torch.equal(reported.right[:, 1], answers.right[:, 3])
+
+
 def test_the_ends_of_the_scale(answers):
     first, everyone = answers.route(0.0), answers.everyone()
     assert first.left == (797, 0, 0, 0, 0, 0)

@@ -37,6 +37,23 @@ def test_it_goes_on_only_with_the_same_weights_and_conditions(tmp_path):
     assert path.read_text() == text
 
 
+def test_lines_that_belong_together_are_all_written_or_none(tmp_path):
+    path = tmp_path / "some.csv"
+    table = TableFile(path, "python -m some", ROOTS, "images: 10", ("root", "right"))
+
+    def broken():
+        yield ("vgg-digits", 7)
+        raise RuntimeError
+
+    before = path.read_text()
+    with pytest.raises(RuntimeError):
+        table.add_together(broken())
+    assert path.read_text() == before
+    table.add_together([("vgg-digits", 7), ("resnet-digits", "8 9")])
+    assert path.read_text() == before + "vgg-digits,7\nresnet-digits,8 9\n"
+    assert list(tmp_path.iterdir()) == [path]
+
+
 @pytest.mark.parametrize(
     "foreign",
     [
