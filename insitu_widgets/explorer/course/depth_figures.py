@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from insitu_widgets.estimate import Estimate
-    from insitu_widgets.levels.confidence import Routing
+    from insitu_widgets.levels.routing import Routing
     from insitu_widgets.network.tradeoff import SplitTime
 
     Spec = dict[str, Any]

@@ -3,34 +3,56 @@
 from __future__ import annotations
 
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from insitu_widgets.air.channel import Link
 from insitu_widgets.air.payload import pack
 from insitu_widgets.cards import ROOTS
+from insitu_widgets.data import shape_of
 from insitu_widgets.evaluate import accuracy
 from insitu_widgets.explorer.course import loaded
-from insitu_widgets.levels.confidence import answer
+from insitu_widgets.levels.confidence import answer, cheapest
 from insitu_widgets.levels.derive import derive
 from insitu_widgets.levels.imagenet import IMAGE_SHAPE, parameter_bits
 from insitu_widgets.levels.recipe import Recipe
 from insitu_widgets.levels.split import count, split
+from insitu_widgets.network.depth_rows import exits_of
 from insitu_widgets.network.privacy import attack
 from insitu_widgets.network.split import Cooperation, Uplink, cooperative_exits
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from insitu_widgets.estimate import Estimate
     from insitu_widgets.levels.confidence import Answers
+    from insitu_widgets.levels.routing import Routing
     from insitu_widgets.levels.split import Costs
+    from insitu_widgets.network.depth_rows import Chosen
     from insitu_widgets.network.privacy import Attack
+
+
+class Leaving(NamedTuple):
+    """Early exits as the panel shows them, measured now or before.
+
+    ``found`` is the lowest threshold that reaches the target on the ``size`` images to choose on,
+    if one does, and ``most`` the best accuracy there. ``curve``, ``alone`` (all images at one exit)
+    and ``route`` (any threshold that was measured) are of the images that are reported on.
+    """
+
+    found: Routing | Chosen | None
+    most: float
+    size: int
+    curve: Sequence[Routing]
+    alone: Sequence[Estimate]
+    route: Callable[[float], Routing]
 
 
 @lru_cache(maxsize=16)
 def costs_of(network: str) -> Costs:
     """Counted operations and features of one image."""
-    shape = tuple(loaded.images_of(network).images.shape[1:]) if network in ROOTS else IMAGE_SHAPE
+    shape = shape_of(ROOTS[network].data) if network in ROOTS else IMAGE_SHAPE
     return count(loaded.root_of(network), shape)
 
 
@@ -71,6 +93,30 @@ def answers_of(network: str, part: str, *, point: int, bits: int, measure: str) 
     uplink = Uplink(bits, Link(1.0), np.random.default_rng(0))
     exits = partial(cooperative_exits, loaded.root_of(network), point, uplink)
     return answer(exits, loaded.images_of(network, part), measure)
+
+
+def leaving_now(
+    network: str, target: float, *, source: str, point: int, bits: int, measure: str
+) -> Leaving:
+    """Early exits measured on this machine's images."""
+    ask = partial(answers_of, network, point=point, bits=bits, measure=measure)
+    aside, reported = ask("test").halves()
+    if source == "train":
+        aside = ask("train")
+    most = max(aside.route(value).estimate.accuracy for value in aside.thresholds())
+    curve = [reported.route(value) for value in reported.thresholds()]
+    found = cheapest(aside, target)
+    return Leaving(found, most, len(aside), curve, reported.everyone(), reported.route)
+
+
+def leaving_before(
+    network: str, target: float, *, source: str, point: int, bits: int, measure: str
+) -> Leaving:
+    """Early exits from the shipped table, at the thresholds and settings that it has."""
+    held = exits_of(network, bits=bits, point=point, measure=measure, source=source)
+    most = max(each.estimate.accuracy for each in held.aside)
+    size = held.aside[0].estimate.seen
+    return Leaving(held.cheapest(target), most, size, held.reported, held.alone, held.route)
 
 
 @lru_cache(maxsize=128)

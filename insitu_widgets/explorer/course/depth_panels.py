@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from insitu_widgets.air.channel import GUARDS, Link
 from insitu_widgets.cards import ROOTS
+from insitu_widgets.cifar100 import FETCH
 from insitu_widgets.explorer.course import depth_figures as figures
 from insitu_widgets.explorer.course import depth_words as words
-from insitu_widgets.explorer.live import left_out, measurable
+from insitu_widgets.explorer.live import left_out, missing_images
 from insitu_widgets.explorer.panels import Chart, Panel, Picture, choice, number, slider
 from insitu_widgets.levels.recipe import BITS, Recipe
+from insitu_widgets.network import depth_rows
+from insitu_widgets.network.catalogue import condition, shipped
 from insitu_widgets.network.tradeoff import (
     Terms,
     best_split,
@@ -43,12 +46,24 @@ _TARGETS = [
 _COUNTS = [m * 10**d for d in range(6) for m in (1, 2, 5)]
 _KEEPS = (0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
 _ERROR_RATES = (0.0, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
+_FIDELITY = "How well the image is rebuilt, by split point"
 _flops = partial(quantity, unit="FLOP/s")
 _bps = partial(quantity, unit="bit/s")
 
 
-def _root_choice(name: str) -> Any:
-    return choice("Network", measurable(), name)
+def _root_choice(name: str, suffix: str) -> Any:
+    """The roots whose images are here, or else a shipped table."""
+    offered = [root for root in ROOTS if not missing_images(root) or root in shipped(suffix)]
+    return choice("Network", offered, name)
+
+
+def _not_offered(suffix: str) -> str:
+    return left_out([root for root in ROOTS if root not in shipped(suffix)])
+
+
+def _from_table(network: str, suffix: str, settings: str = "") -> str:
+    """Say (HTML) that what is shown is a shipped measurement, of what, and how to measure."""
+    return words.from_table(condition(network, suffix), settings, missing_images(network))
 
 
 def _bits_slider(label: str, value: int) -> Any:
@@ -71,7 +86,7 @@ def split_panel() -> Panel:
         "Counted by PyTorch: operations. Modelled: times, as bits ÷ rate and operations ÷ speed. "
         "Large networks: parameters × share × bits, no accuracy.",
         {
-            "network": choice("Network", [*measurable(), *LARGE], "resnet-digits"),
+            "network": choice("Network", [*ROOTS, *LARGE], "resnet-digits"),
             "least": choice(
                 "What may go up", [("features only", 1), ("features, or the image itself", 0)]
             ),
@@ -86,7 +101,6 @@ def split_panel() -> Panel:
             "bits": _bits_slider("Bits a weight", 4),
         },
         _split_steps,
-        note=left_out(),
     )
 
 
@@ -135,9 +149,16 @@ def _split_steps(
             figures.total_times(times, [point for _, point in moves], count),
         ),
     }
+    why = ""
     if network not in ROOTS:
-        note = "No weights are shipped for this network, so nothing is classified."
-        charts["accuracy"] = Chart("Accuracy with the bits on the air", note, figures.nothing(note))
+        why = "No weights are shipped for this network, so nothing is classified."
+    elif missing_images(network):
+        why = (
+            f"Nothing is classified: the images are not here. To get them: {FETCH} (170 MB, once)."
+        )
+    if why:
+        spec = figures.nothing(f"{why.partition('.')[0]}.")
+        charts["accuracy"] = Chart("Accuracy with the bits on the air", why, spec)
         yield Picture(charts, f"<p>{sentence}</p>{table}")
         return
     yield Picture(charts, f"<p>{sentence}</p>{table}", 0.1)
@@ -164,7 +185,7 @@ def exits_panel() -> Panel:
         "Measured on test images: confidences, answers, shares; what goes up is really packed. "
         "Operations are counted by PyTorch; times are modelled from them, the uplink's included.",
         {
-            "network": _root_choice("vgg-digits"),
+            "network": _root_choice("vgg-digits", depth_rows.EXITS),
             "measure": choice(
                 "Confidence",
                 [("largest probability", "probability"), ("1 - entropy ÷ log classes", "entropy")],
@@ -196,7 +217,7 @@ def exits_panel() -> Panel:
             "axis": choice("Against", [("mean time", "time"), ("mean operations", "operations")]),
         },
         _exits_steps,
-        note=left_out(),
+        note=_not_offered(depth_rows.EXITS),
     )
 
 
@@ -214,10 +235,7 @@ def _exits_steps(
     feature_bits: int,
     axis: str,
 ) -> Iterator[Picture]:
-    import torch  # noqa: PLC0415
-
     from insitu_widgets.explorer.course import depth_live as live  # noqa: PLC0415
-    from insitu_widgets.levels.confidence import cheapest  # noqa: PLC0415
     from insitu_widgets.network.split import upload_bits  # noqa: PLC0415
 
     costs = live.costs_of(network)
@@ -227,24 +245,20 @@ def _exits_steps(
     if axis == "operations":
         exits = range(1, costs.last + 1)
         cost, unit = tuple(float(costs.exit_flops(exit_)) for exit_ in exits), "FLOP"
-    test = live.answers_of(network, "test", point=point, bits=feature_bits, measure=measure)
-    reported = test.take(torch.arange(1, len(test), 2))
-    aside = test.take(torch.arange(0, len(test), 2))
-    if source == "train":
-        aside = live.answers_of(network, "train", point=point, bits=feature_bits, measure=measure)
-    found = cheapest(aside, target)
-    most = max(aside.route(value).estimate.accuracy for value in aside.thresholds())
+    missing = bool(missing_images(network))
+    leaving = (live.leaving_before if missing else live.leaving_now)(
+        network, target, source=source, point=point, bits=feature_bits, measure=measure
+    )
+    found = leaving.found
     wanted = threshold if threshold >= 0 else found.threshold if found else 1.0
-    routing = reported.route(wanted)
-    curve = [reported.route(value) for value in reported.thresholds()]
-    everyone = reported.everyone()
+    routing, everyone = leaving.route(wanted), leaving.alone
     yield Picture(
         {
             "curve": Chart(
                 f"Accuracy against mean {axis} of an image",
                 words.routing(routing, cost, unit, everyone),
                 figures.exits_curve(
-                    [(r.mean(cost), r.estimate) for r in curve],
+                    [(r.mean(cost), r.estimate) for r in leaving.curve],
                     list(zip(cost, everyone, strict=True)),
                     (routing.mean(cost), routing.estimate),
                     target,
@@ -257,8 +271,13 @@ def _exits_steps(
                 figures.shares(routing, point),
             ),
         },
-        words.threshold(
-            found, wanted, (target, most), (source, len(aside)), automatic=threshold < 0
+        (_from_table(network, depth_rows.EXITS) if missing else "")
+        + words.threshold(
+            found,
+            wanted,
+            (target, leaving.most),
+            (source, leaving.size),
+            automatic=threshold < 0,
         )
         + f"<p>{words.routing(routing, cost, unit, everyone)}</p>",
     )
@@ -271,7 +290,7 @@ def progressive_panel() -> Panel:
         "Measured: packed bytes of every chunk, header included, bits really flipped, accuracy on "
         "the test images. Modelled: time as bits ÷ rate.",
         {
-            "network": _root_choice("vgg-digits"),
+            "network": _root_choice("vgg-digits", depth_rows.PROGRESSIVE),
             "rate": slider("Downlink", _RATES, 1e6, _bps),
             "keep": _keep_slider(),
             "bits": _bits_slider("Bits a weight", 4),
@@ -280,7 +299,7 @@ def progressive_panel() -> Panel:
             "seed": number("Seed of the channel", 0, 10**9, 0),
         },
         _progressive_steps,
-        note=left_out(),
+        note=_not_offered(depth_rows.PROGRESSIVE),
     )
 
 
@@ -294,6 +313,40 @@ def _progressive_steps(
     guard: str,
     seed: int,
 ) -> Iterator[Picture]:
+    link = Link(rate, bit_error_rate=bit_error_rate)
+    if missing_images(network):
+        held = depth_rows.download_of(
+            network,
+            keep=keep,
+            bits=bits,
+            bit_error_rate=bit_error_rate,
+            guard=guard,
+            seed=seed,
+        )
+        *rows, whole = (
+            (num_bits, link.time_s(num_bits), estimate)
+            for num_bits, estimate in (*held.exits, held.whole)
+        )
+        others = "; ".join(map(str, depth_rows.load_progressive(network)))
+        yield _arriving(rows, whole, 1.0, _from_table(network, depth_rows.PROGRESSIVE, others))
+        return
+    yield from _downloading(Recipe(network, keep=keep, bits=bits), link, guard, seed)
+
+
+def _arriving(
+    rows: list[tuple[int, float, Estimate]],
+    whole: tuple[int, float, Estimate] | None,
+    progress: float,
+    said: str = "",
+) -> Picture:
+    """What has arrived so far: bits, seconds and accuracy, by exit and in one piece."""
+    spec = figures.arriving([row[1:] for row in rows], whole[1:] if whole else None)
+    chart = Chart("Accuracy while the bits arrive", words.arriving(rows, whole), spec)
+    return Picture({"arriving": chart}, said + words.arrivals_table(rows, whole), progress)
+
+
+def _downloading(recipe: Recipe, link: Link, guard: str, seed: int) -> Iterator[Picture]:
+    """A download measured now, exit by exit, then in one piece."""
     import numpy as np  # noqa: PLC0415
 
     from insitu_widgets.air.channel import transmit  # noqa: PLC0415
@@ -303,25 +356,16 @@ def _progressive_steps(
     from insitu_widgets.levels.derive import derive  # noqa: PLC0415
     from insitu_widgets.network.progressive import arrivals, chunks  # noqa: PLC0415
 
-    root, images = loaded.root_of(network), loaded.images_of(network)
-    link = Link(rate, bit_error_rate=bit_error_rate)
-    exits: list[tuple[float, Estimate]] = []
+    root, images = loaded.root_of(recipe.root), loaded.images_of(recipe.root)
     rows: list[tuple[int, float, Estimate]] = []
-
-    def shown(whole: tuple[int, float, Estimate] | None, progress: float) -> Picture:
-        spec = figures.arriving(exits, whole[1:] if whole else None)
-        chart = Chart("Accuracy while the bits arrive", words.arriving(rows, whole), spec)
-        return Picture({"arriving": chart}, words.arrivals_table(rows, whole), progress)
-
     random = np.random.default_rng(seed)
-    for arrival in arrivals(root, chunks(root, keep, bits), link, random, guard):
+    for arrival in arrivals(root, chunks(root, recipe.keep, recipe.bits), link, random, guard):
         *_, last = accuracy(arrival.network, images)
-        exits.append((arrival.time_s, last))
         rows.append((arrival.num_bits, arrival.time_s, last))
-        yield shown(None, arrival.exit / (root.num_exits + 1))
-    packet = pack(derive(root, Recipe(network, keep=keep, bits=bits)))
+        yield _arriving(rows, None, arrival.exit / (root.num_exits + 1))
+    packet = pack(derive(root, recipe))
     *_, last = accuracy(unpack(transmit(packet, link, seed), guard)[0], images)
-    yield shown((packet.num_bits, link.time_s(packet.num_bits), last), 1.0)
+    yield _arriving(rows, (packet.num_bits, link.time_s(packet.num_bits), last), 1.0)
 
 
 def privacy_panel() -> Panel:
@@ -331,7 +375,7 @@ def privacy_panel() -> Panel:
         "Measured: a decoder fitted to the training images' uploads (packed bytes), judged on the "
         "test images. A better attacker may see more; none of these numbers is a guarantee.",
         {
-            "network": _root_choice("resnet-digits"),
+            "network": _root_choice("resnet-digits", depth_rows.PRIVACY),
             "feature_bits": _bits_slider("Bits a feature value", 4),
             "attacker": choice(
                 "Attacker",
@@ -339,11 +383,14 @@ def privacy_panel() -> Panel:
             ),
         },
         _privacy_steps,
-        note=left_out(),
+        note=_not_offered(depth_rows.PRIVACY),
     )
 
 
 def _privacy_steps(network: str, feature_bits: int, attacker: str) -> Iterator[Picture]:
+    if missing_images(network):
+        yield _heard_before(network, feature_bits, attacker)
+        return
     from insitu_widgets.explorer.course import depth_live as live  # noqa: PLC0415
     from insitu_widgets.explorer.course import loaded  # noqa: PLC0415
     from insitu_widgets.network.privacy import blind_guess, class_guess  # noqa: PLC0415
@@ -373,7 +420,23 @@ def _privacy_steps(network: str, feature_bits: int, attacker: str) -> Iterator[P
         spec = figures.fidelity(heard, references, root.num_exits)
         text = words.fidelity(heard, references)
         yield Picture(
-            {"fidelity": Chart("How well the image is rebuilt, by split point", text, spec)},
+            {"fidelity": Chart(_FIDELITY, text, spec)},
             f"<p>{text}</p>{words.gallery(pictures)}",
             (point + 1) / root.num_exits,
         )
+
+
+def _heard_before(network: str, feature_bits: int, attacker: str) -> Picture:
+    """What an attacker rebuilds, from the shipped table: decibels and no pictures."""
+    held = depth_rows.heard_of(network, bits=feature_bits, attacker=attacker)
+    guesses = depth_rows.guesses_of(network)
+    references = {
+        "knows only the class": guesses["class"],
+        "knows nothing": guesses["nothing"],
+    }
+    last = ROOTS[network].num_exits
+    spec = figures.fidelity(held.psnr_db, references, last)
+    text = words.fidelity(held.psnr_db, references)
+    said = _from_table(network, depth_rows.PRIVACY, depth_rows.attacks_measured(network))
+    table = words.fidelity_table(held.psnr_db, references, last)
+    return Picture({"fidelity": Chart(_FIDELITY, text, spec)}, f"{said}<p>{text}</p>{table}")

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from insitu_widgets.estimate import Estimate
-    from insitu_widgets.levels.confidence import Routing
+    from insitu_widgets.levels.routing import Routing
     from insitu_widgets.levels.split import Costs
+    from insitu_widgets.network.depth_rows import Chosen
     from insitu_widgets.network.tradeoff import SplitTime
 
 #: Test images in the gallery, and the sides of each on the page.
@@ -110,8 +111,18 @@ def shares(found: Routing, point: int) -> str:
     return f"{percent(on_device, 0)} of the images leave on the device. {', '.join(said)}."
 
 
+def from_table(condition: str, settings: str, reason: str) -> str:
+    """What a shipped table was measured on (HTML), and why nothing is measured now.
+
+    ``condition`` is the table's own note, ``settings`` names all that it holds, ``reason`` the
+    remedy.
+    """
+    what = condition.removeprefix("images: ") + (f". Measured: {settings}" if settings else "")
+    return f"<p>{escape(f'Shipped measurement, on {what}. {reason}')}</p>"
+
+
 def threshold(
-    found: Routing | None,
+    found: Routing | Chosen | None,
     used: float,
     targets: tuple[float, float],
     chosen_on: tuple[str, int],
@@ -175,10 +186,25 @@ def fidelity(heard: Mapping[int, float], references: Mapping[str, float]) -> str
     said = ", ".join(f"split {point}: {value:.1f} dB" for point, value in heard.items())
     falls = all(b < a for a, b in pairwise(heard.values()))
     verdict = "less with every block" if falls else "not always less with depth"
+    if falls and any(b - a > 1 for a, b in pairwise(heard)):
+        verdict = "less at every deeper split that was measured"
     if len(heard) == 1:
         verdict = "deeper splits follow"
     blind = ", ".join(f"{name}: {value:.1f} dB" for name, value in references.items())
     return f"The attacker rebuilds {verdict}. {said}. One who {blind}."
+
+
+def fidelity_table(heard: Mapping[int, float], references: Mapping[str, float], last: int) -> str:
+    """Decibels by split point (HTML), where the pictures may not be shown."""
+    rows = [
+        (place(point, last), f"{heard[point]:.1f} dB" if point in heard else "not measured")
+        for point in range(last)
+    ]
+    rows += [(f"who {name}", f"{value:.1f} dB") for name, value in references.items()]
+    return (
+        "<p>Pictures are not shown: they would show images of the data set, which may not be "
+        f"shipped.</p>{html_table(('split', 'rebuilt'), rows)}"
+    )
 
 
 def gallery(rows: Sequence[tuple[str, Any]]) -> str:

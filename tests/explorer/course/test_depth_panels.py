@@ -1,5 +1,6 @@
 """The depth level's panels without a browser: every control moved, every figure checked."""
 
+import html
 import re
 from itertools import islice
 
@@ -8,7 +9,7 @@ import pytest
 
 from insitu_widgets import load_data
 from insitu_widgets.explorer.course import depth_live as live
-from insitu_widgets.explorer.course import loaded
+from insitu_widgets.explorer.course import depth_panels, loaded
 from insitu_widgets.explorer.course.depth_panels import (
     _split_steps,
     exits_panel,
@@ -16,6 +17,16 @@ from insitu_widgets.explorer.course.depth_panels import (
     progressive_panel,
     split_panel,
 )
+from insitu_widgets.network.catalogue import condition
+from insitu_widgets.network.depth_rows import (
+    EXITS,
+    PRIVACY,
+    PROGRESSIVE,
+    download_of,
+    exits_of,
+    heard_of,
+)
+from tests.conftest import PHOTO_ROOTS
 
 
 def check(panel):
@@ -183,3 +194,118 @@ def test_the_privacy_panel():
         before = panel.charts.charts["fidelity"]["text"]
         panel.controls[name].value = value
         assert charts(panel)["fidelity"]["text"] != before, name
+
+
+@pytest.fixture
+def without_images(monkeypatch):
+    """A machine that has the digits, as all have, and no photographs."""
+
+    def never(*_):
+        raise AssertionError("photographs were asked for")
+
+    monkeypatch.setattr("insitu_widgets.cifar100.find", lambda: None)
+    monkeypatch.setattr("insitu_widgets.cifar100.read", never)
+    whole = loaded.images_of
+    monkeypatch.setattr(
+        loaded, "images_of", lambda n, *part: never() if n in PHOTO_ROOTS else whole(n, *part)
+    )
+
+
+PANELS = {exits_panel: EXITS, progressive_panel: PROGRESSIVE, privacy_panel: PRIVACY}
+
+
+@pytest.mark.parametrize("make", PANELS)
+def test_without_photographs_their_roots_are_shown_from_the_shipped_tables(make, without_images):
+    panel = check(make())
+    assert "Shipped measurement" not in panel.words.value
+    assert "Not offered" not in panel.children[0].value
+    for root in PHOTO_ROOTS:
+        panel.controls["network"].value = root
+        check(panel)
+        told = html.unescape(panel.words.value)
+        assert f"Shipped measurement, on {condition(root, PANELS[make])[8:]}" in told
+        assert "The images of cifar100 are not on this machine" in told
+        assert "-m insitu_widgets.data cifar100" in told
+
+
+def test_the_exits_of_a_table_are_chosen_as_those_of_images_are(without_images):
+    panel, root = exits_panel(), "vgg16-cifar100"
+    panel.controls["network"].value = root
+    panel.controls["target"].value = 0.64
+    held = exits_of(root, bits=4, point=2, measure="probability", source="aside")
+    found = held.cheapest(0.64)
+    routing = held.route(found.threshold)
+    told = check(panel).words.value
+    assert "lowest threshold that reaches 64.0 % on the 500 test images put aside" in told
+    assert f"Threshold {found.threshold:.3g}: {100 * routing.estimate.accuracy:.1f}" in told
+    line, alone, _ = charts(panel)["curve"]["spec"]["data"]
+    assert len(line["x"]) == len(held.reported)
+    assert alone["y"] == [100 * each.accuracy for each in held.alone]
+    for name, value in (
+        ("measure", "entropy"),
+        ("device", 1e6),
+        ("uplink", 1e4),
+        ("point", 0),
+        ("feature_bits", 32),
+        ("source", "train"),
+        ("threshold", 0.35),
+        ("axis", "operations"),
+        ("point", 5),
+    ):
+        before = (panel.words.value, dict(charts(panel)))
+        panel.controls[name].value = value
+        assert (panel.words.value, charts(panel)) != before, name
+    panel.controls["feature_bits"].value = 4  # at the last split nothing goes up
+    check(panel)
+    panel.controls["point"].value = 3
+    assert "Got 4 bit, 3 on the device" in panel.charts.errors["curve"]
+    assert panel.charts.stale["curve"]
+
+
+def test_the_download_of_a_table_takes_any_rate_and_no_other_setting(without_images):
+    panel, root = progressive_panel(), "resnet18-cifar100"
+    panel.controls["network"].value = root
+    held = download_of(root, keep=1.0, bits=4, bit_error_rate=0.0, guard="clamp", seed=0)
+    for rate in (1e6, 5e7):
+        panel.controls["rate"].value = rate
+        _, exits, whole = charts(panel)["arriving"]["spec"]["data"]
+        assert exits["x"] == [num_bits / rate for num_bits, _ in held.exits]
+        assert exits["y"] == [100 * estimate.accuracy for _, estimate in held.exits]
+        assert whole["y"] == [100 * held.whole[1].accuracy]
+    panel.controls["bits"].value = 3
+    assert "Got 100 % of the weights · 3 bit" in panel.charts.errors["arriving"]
+    assert "20 % of the weights · 4 bit · no bit errors" in panel.words.value
+    panel.controls["bits"].value = 32
+    check(panel)
+
+
+def test_the_attacks_of_a_table_have_no_pictures_and_say_what_is_missing(without_images):
+    panel, root = privacy_panel(), "resnet18-cifar100"
+    panel.controls["network"].value = root
+    line, *_ = charts(panel)["fidelity"]["spec"]["data"]
+    assert line["y"] == list(heard_of(root, bits=4, attacker="ridge").psnr_db.values())
+    assert "<img" not in panel.words.value
+    assert "Pictures are not shown" in panel.words.value
+    assert "less with every block" in panel.words.value
+    panel.controls["attacker"].value = "network"
+    assert charts(panel)["fidelity"]["spec"]["data"][0]["x"] == [0, 5, 6, 7]
+    assert panel.words.value.count("not measured") == 4
+    assert "less at every deeper split that was measured" in panel.words.value
+    panel.controls["feature_bits"].value = 8
+    assert "Got network on 8 bit" in panel.charts.errors["fidelity"]
+
+
+def test_without_photographs_a_split_has_its_times_and_says_how_to_classify(without_images):
+    panel = split_panel()
+    panel.controls["network"].value = "vit-cifar100"
+    shown = charts(panel)
+    assert shown["accuracy"]["spec"]["data"] == []
+    assert "-m insitu_widgets.data cifar100" in shown["accuracy"]["text"]
+    assert len(shown["times"]["spec"]["data"][0]["x"]) == 7
+
+
+def test_a_table_that_is_missing_leaves_a_root_out(without_images, monkeypatch):
+    monkeypatch.setattr(depth_panels, "shipped", lambda suffix: ("vit-cifar100",))
+    panel = check(progressive_panel())
+    assert panel.controls["network"].options[-2:] == ("vit-digits", "vit-cifar100")
+    assert "Not offered: resnet18-cifar100, vgg16-cifar100." in panel.children[0].value
