@@ -14,6 +14,7 @@ from pathlib import Path
 from benchmarks import (
     binder,
     classroom,
+    course,
     increments,
     loads,
     memory,
@@ -37,6 +38,7 @@ BENCHMARKS = {
     "split": split.run,
     "quantisers": quantisers.run,
     "increments": increments.run,
+    "course": course.run,
     "population": population.run,
     "swap": swap.run,
     "trigger": trigger.run,
@@ -51,8 +53,8 @@ BENCHMARKS = {
 }
 BY_NAME_ONLY = {"classroom", "binder"}  # the class takes a quarter of an hour
 WITHOUT_BROWSER = {
-    "packet", "paper_scale", "split", "quantisers", "increments", "population", "swap", "trigger",
-    "loads",
+    "packet", "paper_scale", "split", "quantisers", "increments", "course", "population", "swap",
+    "trigger", "loads",
 }  # fmt: skip
 LEGEND = "Durations are median / 95th percentile / maximum (number of samples)."
 
