@@ -46,6 +46,12 @@ def test_they_are_normalised_by_the_training_images():
     assert abs(float(images.std()) - 1) < 1e-3
 
 
+def test_the_shape_is_known_without_the_images(digits):
+    assert data.shape_of("digits") == tuple(digits.images.shape[1:])
+    with pytest.raises(ValueError, match="name must be one of digits, cifar100; got 'mnist'"):
+        data.shape_of("mnist")
+
+
 def test_they_are_the_same_every_time():
     assert same(load_data("digits", limit=100), load_data("digits", limit=100))
 

@@ -243,7 +243,7 @@ def test_the_cache_is_where_the_platform_puts_caches(
 @pytest.mark.skipif(not os.environ.get("INSITU_DATA"), reason="INSITU_DATA names no folder")
 def test_the_real_test_images():
     images = load_data("cifar100", limit=1000)
-    assert images.images.shape == (1000, 3, 32, 32)
+    assert images.images.shape == (1000, *data.shape_of("cifar100")) == (1000, 3, 32, 32)
     assert set(images.labels.bincount().tolist()) == {10}
     assert images.classes[:2] == ("apple", "aquarium_fish")
     assert images.images.mean().abs() < 0.1

@@ -358,11 +358,12 @@ def nothing(note: str) -> Spec:
 def fidelity(heard: Mapping[int, float], references: Mapping[str, float], last: int) -> Spec:
     """How well the image is rebuilt from what goes up, by split point, beside blind guesses."""
     points = sorted(point for point, value in heard.items() if isfinite(value))
+    every = range(points[0], points[-1] + 1) if points else points
     data = [
         series(
             "from what goes up",
-            points,
-            [heard[point] for point in points],
+            every,
+            [heard[point] if point in points else None for point in every],  # no line over a gap
             0,
             hovertemplate="split %{x}: %{y:.1f} dB<extra></extra>",
         ),
