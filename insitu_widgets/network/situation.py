@@ -6,6 +6,7 @@ A situation is the paper's device situation information (DSI, section 2). Needs 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from decimal import ROUND_CEILING, Context
 from functools import cached_property
@@ -23,8 +24,7 @@ from insitu_widgets.network.catalogue import Catalogue, Measurement
 from insitu_widgets.units import quantity
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
+    from collections.abc import Callable, Iterator
 
 #: Large models whose size a root may take for the link's arithmetic: their parameters.
 AS_IF = MappingProxyType(parameter_counts("exact"))
@@ -250,6 +250,24 @@ class Decision:
     remedy: str = ""
 
 
+class _Reasons(Mapping[Recipe, str]):
+    """Sentences that are made when they are asked for: of hundreds the dashboard says one."""
+
+    def __init__(
+        self, say: Callable[[Measurement], str], rows: Mapping[Recipe, Measurement]
+    ) -> None:
+        self._say, self._rows = say, rows
+
+    def __getitem__(self, recipe: Recipe) -> str:
+        return self._say(self._rows[recipe])
+
+    def __iter__(self) -> Iterator[Recipe]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+
 def broken_limits(situation: Situation, num_bits: int) -> tuple[str, ...]:
     """Which limits a packet of ``num_bits`` bits breaks: ``"latency"``, ``"memory"``, or none."""
     broken = {
@@ -318,11 +336,10 @@ def choose(situation: Situation, catalogue: Catalogue) -> Decision:
         expected=best,
         binding=binding,
         next_better=following.recipe if following else None,
-        reasons={
-            row.recipe: _reason(situation, row, best, broken[row.recipe])
-            for row in measured
-            if row.recipe != chosen
-        },
+        reasons=_Reasons(
+            lambda row: _reason(situation, row, best, broken[row.recipe]),
+            {row.recipe: row for row in measured if row.recipe != chosen},
+        ),
         feasible=frozenset(row.recipe for row in feasible),
         remedy="" if feasible else _remedy(situation, measured),
     )
