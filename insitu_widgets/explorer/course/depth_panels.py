@@ -13,7 +13,7 @@ from insitu_widgets.cards import ROOTS
 from insitu_widgets.explorer.course import depth_figures as figures
 from insitu_widgets.explorer.course import depth_words as words
 from insitu_widgets.explorer.live import left_out, measurable
-from insitu_widgets.explorer.panels import Chart, Panel, Picture, choice, number, slider
+from insitu_widgets.explorer.panels import WORDS, Chart, Panel, Picture, choice, number, slider
 from insitu_widgets.levels.recipe import BITS, Recipe
 from insitu_widgets.network.tradeoff import (
     Terms,
@@ -140,7 +140,7 @@ def _split_steps(
         charts["accuracy"] = Chart("Accuracy with the bits on the air", note, figures.nothing(note))
         yield Picture(charts, f"<p>{sentence}</p>{table}")
         return
-    yield Picture(charts, f"<p>{sentence}</p>{table}", 0.1)
+    yield Picture(charts, f"<p>{sentence}</p>{table}", 0.1, complete=(WORDS, *charts))
     measured: dict[int, Estimate] = {}
     for done, point in enumerate(range(least, costs.last + 1), 1):
         measured[point] = live.together(
