@@ -17,7 +17,7 @@ from insitu_widgets.explorer.panels import WORDS, Chart, Panel, Picture, choice,
 from insitu_widgets.levels.recipe import BITS, Recipe
 from insitu_widgets.network.tradeoff import (
     Terms,
-    best_split,
+    best_splits,
     changes,
     exit_times_s,
     split_times,
@@ -79,7 +79,7 @@ def split_panel() -> Panel:
             "server": slider("Server computes", _SPEEDS[9:], 1e12, _flops),
             "downlink": slider("Downlink", _RATES, 1e6, _bps),
             "uplink": slider("Uplink", _RATES, 1e5, _bps),
-            "count": slider("Images n", _COUNTS, 20, lambda count: f"{count:,} images"),
+            "count": slider("Images n", _COUNTS, 10, lambda count: f"{count:,} images"),
             "feature_bits": _bits_slider("Bits a feature value", 4),
             "bit_error_rate": _error_slider("Uplink bit-error rate"),
             "keep": _keep_slider(),
@@ -114,7 +114,7 @@ def _split_steps(
     up = [upload_bits(costs.uploaded_values(point), feature_bits) for point in points]
     times = split_times(terms, costs, down, up)
     allowed = times[least:]
-    best = best_split(allowed, count)
+    best = best_splits(allowed, count)
     moves = changes(allowed, MOST_COUNT)
     sentence = words.best_split(best, count, moves, costs.last)
     table = words.split_table(times, down, up, costs, count)
@@ -127,7 +127,9 @@ def _split_steps(
         "times": Chart(
             f"Where the time goes for {count:,} images",
             sentence,
-            figures.split_times(times, count, best.point, [time.point for time in allowed]),
+            figures.split_times(
+                times, count, [time.point for time in best], [time.point for time in allowed]
+            ),
         ),
         "total": Chart(
             "The best split moves with the number of images",
