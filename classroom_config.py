@@ -36,6 +36,10 @@ c.MappingKernelManager.cull_interval = 30
 c.Voila.root_dir = "notebooks"
 c.Classroom.front_page = "dashboard.ipynb"
 
+# The notebooks that each page links to, in this order; empty: all of the folder. Others can be
+# opened by whoever knows their address.
+c.Classroom.pages = []
+
 # Files beside the notebooks that a page may show, as regular expressions: none.
 c.VoilaConfiguration.file_allowlist = []
 

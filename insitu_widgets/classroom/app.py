@@ -19,7 +19,7 @@ from jinja2 import ChoiceLoader, FileSystemLoader
 from jupyter_client.provisioning.factory import KernelProvisionerFactory
 from jupyter_server.utils import url_path_join
 from tornado.ioloop import IOLoop, PeriodicCallback
-from traitlets import Bool, Int, TraitError, Unicode, default, validate
+from traitlets import Bool, Int, List, TraitError, Unicode, default, validate
 from traitlets.config import Config
 from voila.tornado.contentshandler import VoilaContentsHandler
 from voila.tornado.handler import TornadoVoilaHandler
@@ -80,6 +80,9 @@ class Classroom(PageServer):
     )
     visitors = Int(40, help="largest number of visitors at a time").tag(config=True)
     front_page = Unicode("dashboard.ipynb", help="the notebook that / opens").tag(config=True)
+    pages = List(
+        Unicode(), help="the notebooks that each page links to, in this order; empty: all of them"
+    ).tag(config=True)
     pool = Int(3, help="kernels that wait with the front page ready").tag(config=True)
     fork = Bool(True, help="fork kernels from one warm process, where that can be done").tag(
         config=True
@@ -129,6 +132,16 @@ class Classroom(PageServer):
             if not file.is_file():
                 sys.exit(f"There is no configuration {file}: correct --config.")
             super().load_config_file(file.name, [str(file.parent)])
+
+    def setup_template_dirs(self) -> None:
+        """Find templates where Voilà does, and ours first; it links to the class's pages."""
+        super().setup_template_dirs()
+        self.template_paths.insert(0, str(PAGES / "voila"))
+        names = self.pages or [self.front_page, *sorted(self._folder() - {self.front_page})]
+        self.config.VoilaConfiguration.resources = {"pages": [Path(name).stem for name in names]}
+
+    def _folder(self) -> set[str]:
+        return {path.name for path in Path(self.root_dir).glob("*.ipynb")}
 
     def init_settings(self) -> dict[str, Any]:
         """Voilà's settings, with our pages before its own and Jupyter's."""
@@ -185,6 +198,12 @@ class Classroom(PageServer):
             sys.exit(
                 f"Classroom.front_page must be a notebook in {self.root_dir}; got "
                 f"{self.front_page!r}. Name one that is there, or another Voila.root_dir."
+            )
+        missing = [name for name in self.pages if name not in self._folder()]
+        if missing:
+            sys.exit(
+                f"Classroom.pages must be notebooks in {self.root_dir}; got {missing[0]!r}. Name "
+                f"what is there, or leave it empty."
             )
         try:
             require_free(self.port, "make classroom")

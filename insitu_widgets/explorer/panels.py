@@ -7,7 +7,7 @@ comes, the newest request wins, a button stops it, and what it raises stands bes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from math import log10
@@ -32,6 +32,8 @@ from insitu_widgets.units import percent, quantity
 
 _STYLE = {"description_width": "150px"}
 _WIDE = {"width": "440px"}
+#: What :attr:`Picture.complete` calls the words above the figures.
+WORDS = "words"
 
 
 @dataclass(frozen=True)
@@ -59,11 +61,15 @@ class Picture:
         A sentence or a table (HTML) above the figures.
     progress
         The share of the work that is done, in [0, 1].
+    complete
+        Names of figures, and :data:`WORDS`, that no later picture changes: they stay as they are
+        when what still runs is stopped, or fails.
     """
 
     charts: Mapping[str, Chart] = field(default_factory=dict)
     words: str = ""
     progress: float = 1.0
+    complete: Collection[str] = ()
 
 
 class Panel(widgets.VBox):
@@ -101,6 +107,7 @@ class Panel(widgets.VBox):
         self._post, later = widget_thread()
         self._runner = runner or (Latest(self._post) if later else Inline())
         self.controls, self._steps = dict(controls), steps
+        self._complete: set[str] = set()
         self.charts = Charts()
         self.words = widgets.HTML().add_class("insitu-words")
         self.bar = widgets.FloatProgress(min=0.0, max=1.0, layout={"width": "220px"})
@@ -141,6 +148,7 @@ class Panel(widgets.VBox):
     def run(self) -> None:
         """Compute anew with the controls' values; what was running is dropped."""
         values = self.values
+        self._complete = set()
         self._cue("out of date: computing …")
         self.stop.disabled, self.bar.value, self.charts.errors = False, 0.0, {}
         self.bar.layout.visibility = "visible"
@@ -159,6 +167,7 @@ class Panel(widgets.VBox):
         if picture.words:
             self.words.value = picture.words
             self.words.remove_class("insitu-faded")
+        self._complete.update(picture.complete)
         self.bar.value = picture.progress
 
     def _halt(self) -> None:
@@ -170,15 +179,20 @@ class Panel(widgets.VBox):
         self._cue("" if failure is None else "out of date: it failed")
         if failure is not None:
             message = str(failure) or type(failure).__name__
-            self.charts.errors = dict.fromkeys(self.charts.charts, message)
+            self.charts.errors = dict.fromkeys(self._unfinished(), message)
             self.words.value = f'<p class="insitu-notice" role="alert">{escape(message)}</p>'
             self.words.remove_class("insitu-faded")
         self.stop.disabled = True
         self.bar.value, self.bar.layout.visibility = 1.0, "hidden"  # a full bar looks like a button
 
+    def _unfinished(self) -> list[str]:
+        """The figures that later pictures may still change."""
+        return [name for name in self.charts.charts if name not in self._complete]
+
     def _cue(self, text: str) -> None:
-        self.charts.stale = dict.fromkeys(self.charts.charts, text) if text else {}
-        (self.words.add_class if text else self.words.remove_class)("insitu-faded")
+        self.charts.stale = dict.fromkeys(self._unfinished(), text) if text else {}
+        fades = text and WORDS not in self._complete
+        (self.words.add_class if fades else self.words.remove_class)("insitu-faded")
 
 
 def slider(

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 MOST_FLOPS_PER_S = 1e20
 MOST_IMAGES = 10**12
+#: Modelled times that differ by less, as a share of the shorter one, are as good as equal.
+EQUAL = 0.01
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,12 @@ def _time_s(link: Link, num_bits: int) -> float:
 def best_split(times: Sequence[SplitTime], images: int) -> SplitTime:
     """The split that finishes ``images`` images first; of equals, the one nearest the server."""
     return min(times, key=lambda time: time.total_s(images))
+
+
+def best_splits(times: Sequence[SplitTime], images: int) -> tuple[SplitTime, ...]:
+    """The best split and those that are as good as equal to it (:data:`EQUAL`), by their place."""
+    most_s = (1 + EQUAL) * best_split(times, images).total_s(images)
+    return tuple(time for time in times if time.total_s(images) <= most_s)
 
 
 def changes(times: Sequence[SplitTime], most_images: int) -> tuple[tuple[int, int], ...]:

@@ -80,3 +80,18 @@ def test_a_course_notebook_by_keyboard_before_and_after_a_prediction(page, cours
     page.wait_for_function("!document.querySelector('.insitu-stale')")
     assert page.get_by_label("Network").is_enabled()
     assert violations(page) == []
+
+
+def test_a_course_notebook_grows_with_the_projector(page, course_url):
+    """Text, controls and the figures' letters together; on a laptop they stay as they are."""
+    page.goto(course_url)
+    page.locator(".insitu-commit").wait_for()
+    texts = (".jp-RenderedMarkdown p", ".insitu-ask", ".insitu-provenance", ".insitu-knobs select")
+
+    def zooms():
+        zoom = "element => element.currentCSSZoom"
+        return [page.locator(text).first.evaluate(zoom) for text in texts]
+
+    assert zooms() == pytest.approx([1.0] * 4)
+    page.set_viewport_size({"width": 1920, "height": 1080})
+    assert zooms() == pytest.approx([1.3] * 4)

@@ -365,6 +365,35 @@ def test_everything_is_on_one_screen_of_a_projector(page, voila_server):
         assert box["x"] + box["width"] <= 1366
 
 
+@pytest.mark.parametrize(("width", "height"), [(1093, 614), (683, 384)])
+def test_controls_stay_beside_the_figures_in_a_zoomed_page(page, voila_server, width, height):
+    """A window of 1366 pixels at 125 and at 200 per cent: every slider with the last figure."""
+    page.set_viewport_size({"width": width, "height": height})
+    open_page(page, voila_server)
+    page.locator(".insitu-strip").scroll_into_view_if_needed()
+    chart = page.locator(".insitu-card.insitu-bits")
+    for name in SLIDERS:
+        slider = page.locator(f".insitu-{name} .noUi-handle")
+        slider.scroll_into_view_if_needed()
+        handle, seen = slider.bounding_box(), chart.bounding_box()
+        assert 0 <= handle["y"] <= height - handle["height"]
+        assert seen["y"] < height
+        assert seen["y"] + seen["height"] > 0
+        assert handle["x"] + handle["width"] < seen["x"]
+    assert page.evaluate("document.querySelector('#rendered_cells').scrollTop") > 0
+
+
+def test_nothing_is_cut_off_on_a_telephone(page, voila_server):
+    page.set_viewport_size({"width": 390, "height": 844})
+    open_page(page, voila_server)
+    for each in page.locator(".insitu-controls > *, .insitu-card, .insitu-tile").all():
+        box = each.bounding_box()
+        assert box is None or box["x"] + box["width"] <= 390
+    assert page.evaluate(
+        "(page => page.scrollWidth <= page.clientWidth)(document.querySelector('#rendered_cells'))"
+    )
+
+
 def kernels_of(page):
     """The processes of the page's own kernel."""
     config = json.loads(page.inner_text("#jupyter-config-data"))

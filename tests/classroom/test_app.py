@@ -138,6 +138,31 @@ def test_the_door_asks_in_words_and_opens_for_the_password(room):
     assert (status, headers["Location"]) == (302, "/")
 
 
+def test_a_class_may_choose_its_pages(folder):
+    ended = run(
+        f"--Voila.root_dir={folder}",
+        "--Classroom.front_page=ok.ipynb",
+        "--Classroom.pages=ok.ipynb",
+        "--Classroom.pages=gone.ipynb",
+    )
+    assert ended.returncode
+    assert "Classroom.pages must be notebooks in" in ended.stderr
+    assert "got 'gone.ipynb'. Name what is there, or leave it empty." in ended.stderr
+    shown = subprocess.run(
+        [sys.executable, "-c", CHOSEN, str(folder)], check=True, capture_output=True, text=True
+    )
+    assert json.loads(shown.stdout) == {"pages": ["bad"]}
+
+
+CHOSEN = """
+import json, sys
+from insitu_widgets.classroom.app import Classroom
+room = Classroom()
+room.initialize([f"--Voila.root_dir={sys.argv[1]}", "--Classroom.pages=bad.ipynb", "--port=8999"])
+print(json.dumps(room.config.VoilaConfiguration.resources))
+"""
+
+
 def test_the_front_page_keeps_what_a_link_says(room):
     status, headers, _ = room.ask("GET", "/?latency_s=0.5")
     assert (status, headers["Location"]) == (302, "/voila/render/ok.ipynb?latency_s=0.5")
@@ -182,6 +207,13 @@ def test_neither_code_nor_tracebacks_are_shown_and_tracebacks_are_logged(room):
     assert SECRET not in page
     assert "AttributeError" not in page
     room.wait_for_log("AttributeError")
+    assert leave(room, page) == 204
+
+
+def test_each_page_links_to_the_others_of_the_class(room):
+    _, _, page = room.page()
+    links = re.findall(r'<li><a href="([^"]+)"(.*?)>(.*?)</a>', page)
+    assert links == [("ok.ipynb", ' aria-current="page"', "ok"), ("bad.ipynb", "", "bad")]
     assert leave(room, page) == 204
 
 
@@ -239,7 +271,7 @@ from insitu_widgets.classroom.app import Classroom
 for arguments in (["--config=classroom_config.py"], []):
     room = Classroom()
     room.initialize([*arguments, "--port=8999"])
-    names = ("visitors", "pool", "front_page", "fork", "ip", "port", "password")
+    names = ("visitors", "pool", "front_page", "pages", "fork", "ip", "port", "password")
     print(json.dumps({name: getattr(room, name) for name in names} | {
         "tracebacks": room.voila_configuration.show_tracebacks,
         "files": room.voila_configuration.file_allowlist,

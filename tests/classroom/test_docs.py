@@ -40,7 +40,7 @@ def test_the_torch_that_is_named_is_the_pinned_one():
         assert f"\ntorch=={version}\n" in PINS
 
 
-@pytest.mark.parametrize("name", ["pool", "visitors"])
+@pytest.mark.parametrize("name", ["pages", "pool", "visitors"])
 def test_every_setting_that_is_named_exists(name):
     assert f"`Classroom.{name}`" in TEXT
     assert name in Classroom.class_trait_names(config=True)

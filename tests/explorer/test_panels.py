@@ -4,6 +4,7 @@ import plotly.graph_objects as go
 import pytest
 
 from insitu_widgets.explorer.panels import (
+    WORDS,
     Chart,
     Panel,
     Picture,
@@ -81,6 +82,39 @@ def test_stop_says_that_it_is_not_complete():
     assert shown.stop.disabled
     with pytest.raises(StopIteration):
         runner.pull()
+
+
+def shipped_then_measured(count):
+    """One figure and the words are there at once; the other grows, and fails at its third step."""
+    shipped = Chart("Shipped", "shipped.", SPEC)
+    yield Picture({"shipped": shipped}, "<p>a table</p>", 0.1, complete=(WORDS, "shipped"))
+    for i in range(count):
+        if i == 2:
+            raise ValueError("count must be below 3; got more. Ask for fewer.")
+        yield Picture({"walk": Chart("A walk", f"step {i}", SPEC)}, progress=0.1 + 0.2 * i)
+
+
+def test_stop_leaves_what_is_complete_as_it_is():
+    runner = Held()
+    knobs = {"count": number("Steps", 0, 9, 5)}
+    shown = Panel("Walk", "Simulated.", knobs, shipped_then_measured, runner)
+    for _ in range(2):
+        runner.pull()
+    shown.stop.click()
+    assert shown.charts.stale == {"walk": "stopped before it was complete"}
+    assert "insitu-faded" not in shown.words._dom_classes
+    assert shown.running
+    shown.controls["count"].value = 4
+    assert shown.charts.stale == dict.fromkeys(("shipped", "walk"), "out of date: computing …")
+    assert "insitu-faded" in shown.words._dom_classes
+
+
+def test_a_failure_stands_beside_what_it_kept_from_being_complete():
+    knobs = {"count": number("Steps", 0, 9, 3)}
+    shown = Panel("Walk", "Simulated.", knobs, shipped_then_measured)
+    assert shown.charts.errors.keys() == {"walk"}
+    assert shown.charts.stale.keys() == {"walk"}
+    assert "Ask for fewer" in shown.words.value
 
 
 def test_a_failure_stands_beside_the_figures_and_goes_when_it_is_mended():

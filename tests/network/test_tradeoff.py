@@ -10,6 +10,7 @@ from insitu_widgets.network.tradeoff import (
     SplitTime,
     Terms,
     best_split,
+    best_splits,
     changes,
     exit_times_s,
     split_times,
@@ -42,6 +43,12 @@ def test_the_changes_are_those_that_asking_finds(pairs):
         for images in {start, (start + end) // 2, end}:
             least = best_split(times, images).total_s(images)
             assert times[point].total_s(images) == pytest.approx(least, rel=1e-6, abs=1e-6)
+
+
+def test_splits_within_a_per_cent_are_as_good_as_equal():
+    times = [SplitTime(i, down, 0.0, 0.0, 0.0) for i, down in enumerate((1.02, 1.0, 1.009, 1.011))]
+    assert [time.point for time in best_splits(times, 3)] == [1, 2]
+    assert [time.point for time in best_splits(times[:1], 3)] == [0]
 
 
 def test_more_images_a_faster_downlink_and_a_faster_device_all_move_it_deeper():

@@ -33,7 +33,7 @@ def curve(
         for number, values in enumerate(predicted)
     ]
     if measured is not None:
-        data.append(series("measured", question.ticks, measured, 0))
+        data.append(series(question.found.lower(), question.ticks, measured, 0))
         data[-1]["line"] = {**data[-1]["line"], "width": 4}
     return {
         "data": data,
@@ -72,7 +72,8 @@ def numbers(question: Question, predicted: Sequence[float], measured: float | No
         ]  # fmt: skip
         layout["annotations"] = [
             {
-                "text": f"measured {measured:.1f}", "x": measured, "y": 1, "yref": "paper",
+                "text": f"{question.found.lower()} {measured:.1f}",
+                "x": measured, "y": 1, "yref": "paper",
                 "xanchor": "left" if measured < (question.low + question.high) / 2 else "right",
                 "yanchor": "top", "showarrow": False,
             }
@@ -96,7 +97,7 @@ def choices(question: Question, predicted: Sequence[str], measured: str | None) 
         "hovertemplate": "%{x}: %{y}<extra></extra>",
     }
     layout = lay_out(
-        {"title": titled(f"{question.y_title} (★ measured)"), "type": "category"},
+        {"title": titled(f"{question.y_title} (★ {question.found.lower()})"), "type": "category"},
         {"title": titled("Learners"), "dtick": max(1, max(counts.values()) // 5)},
         bargap=0.25,
     )

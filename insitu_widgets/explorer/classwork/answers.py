@@ -90,14 +90,18 @@ def predictions_table(predictions: Iterable[Prediction], asked: dict[str, Questi
         (
             each.question,
             asked[each.question].said(each.predicted),
-            "not yet" if each.measured is None else asked[each.question].said(each.measured),
+            "not yet" if each.measured is None else _found(asked[each.question], each.measured),
             ""
             if each.measured is None
             else asked[each.question].verdict(each.predicted, each.measured),
         )
         for each in predictions
     ]
-    return html_table(("question", "predicted", "measured", ""), rows) if rows else ""
+    return html_table(("question", "predicted", "found", ""), rows) if rows else ""
+
+
+def _found(question: Question, value: Value) -> str:
+    return f"{question.found.lower()}: {question.said(value)}"
 
 
 def solutions_table(solutions: Iterable[tuple[str, Solution]]) -> str:

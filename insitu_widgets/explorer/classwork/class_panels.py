@@ -138,7 +138,7 @@ def _picture(question: Question, made: Sequence[Prediction]) -> Chart:
     said = f"{len(made)} predictions of {question.name}."
     if measured is not None:
         errors = sorted(question.error(value, measured) for value in predicted)
-        said += f" Measured: {question.said(measured)}. "
+        said += f" {question.found}: {question.said(measured)}. "
         said += (
             f"{errors.count(0.0)} are right."
             if question.kind == "choice"

@@ -227,8 +227,9 @@ def _without(charts: Mapping[str, Any]) -> dict[str, Any]:
 def _told(question: Question, predicted: Value, measured: Value | None) -> str:
     said = f"You predict {question.said(predicted)}."
     if measured is None:
-        return f"{said} Not measured yet."
-    return f"{said} Measured: {question.said(measured)}. {question.verdict(predicted, measured)}"
+        return f"{said} Not {question.found.lower()} yet."
+    found = f"{question.found}: {question.said(measured)}."
+    return f"{said} {found} {question.verdict(predicted, measured)}"
 
 
 def _fields(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -46,6 +46,8 @@ class Question:
         Range of a number or of a curve's points.
     unit
         Of the number; an error in per cent is one in points.
+    found
+        How the panel finds the answer, as the verdict says it: ``"Measured"`` or ``"Modelled"``.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Question:
     low: float = 0.0
     high: float = 100.0
     unit: str = "%"
+    found: str = "Measured"
 
     @property
     def kind(self) -> str:
@@ -169,13 +172,14 @@ _ASKED = (
     ),
     Question(
         "best-cut",
-        "resnet-digits is to classify 20 images, on a device at 10 GFLOP/s, with 1 Mbit/s down "
+        "resnet-digits is to classify 10 images, on a device at 10 GFLOP/s, with 1 Mbit/s down "
         "and 100 kbit/s up. After which block is the cut that takes the least time in all?",
         starred("times", "block"),
         {"network": "resnet-digits", "least": 1, "device": 1e10, "server": 1e12, "downlink": 1e6,
-         "uplink": 1e5, "count": 20, "feature_bits": 4, "keep": 1.0, "bits": 4},
+         "uplink": 1e5, "count": 10, "feature_bits": 4, "keep": 1.0, "bits": 4},
         options=tuple(f"block {block}" for block in range(1, 7)),
         y_title="Split point",
+        found="Modelled",
     ),
     Question(
         "two-bits",

@@ -75,11 +75,16 @@ def sizes(download_bits: Sequence[int], upload_bits: Sequence[int]) -> Spec:
     }
 
 
-def split_times(times: Sequence[SplitTime], images: int, best: int, allowed: Sequence[int]) -> Spec:
-    """Where the time goes at each split point; what is far slower than the best is cut off."""
+def split_times(
+    times: Sequence[SplitTime], images: int, best: Sequence[int], allowed: Sequence[int]
+) -> Spec:
+    """Where the time goes at each split point; what is far slower than the best is cut off.
+
+    ``best`` are starred: one split, or several that are as good as equal.
+    """
     last = times[-1].point
     totals = [time.total_s(images) for time in times]
-    top = min(max(totals), CUT * totals[best])
+    top = min(max(totals), CUT * min(totals[point] for point in best))
     parts = {
         "download": [time.download_s for time in times],
         "device": [images * time.device_s for time in times],
@@ -105,7 +110,7 @@ def split_times(times: Sequence[SplitTime], images: int, best: int, allowed: Seq
     ]  # fmt: skip
     notes = [
         {
-            "text": _mark(time.point == best, total > top) + quantity(total, "s"),
+            "text": _mark(time.point in best, total > top) + quantity(total, "s"),
             "x": time.point, "y": min(total, top), "yanchor": "bottom", "showarrow": False,
             "font": {"size": 11},
         }

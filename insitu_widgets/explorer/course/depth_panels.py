@@ -14,13 +14,13 @@ from insitu_widgets.cifar100 import FETCH
 from insitu_widgets.explorer.course import depth_figures as figures
 from insitu_widgets.explorer.course import depth_words as words
 from insitu_widgets.explorer.live import left_out, missing_images
-from insitu_widgets.explorer.panels import Chart, Panel, Picture, choice, number, slider
+from insitu_widgets.explorer.panels import WORDS, Chart, Panel, Picture, choice, number, slider
 from insitu_widgets.levels.recipe import BITS, Recipe
 from insitu_widgets.network import depth_rows
 from insitu_widgets.network.catalogue import condition, shipped
 from insitu_widgets.network.tradeoff import (
     Terms,
-    best_split,
+    best_splits,
     changes,
     exit_times_s,
     split_times,
@@ -94,7 +94,7 @@ def split_panel() -> Panel:
             "server": slider("Server computes", _SPEEDS[9:], 1e12, _flops),
             "downlink": slider("Downlink", _RATES, 1e6, _bps),
             "uplink": slider("Uplink", _RATES, 1e5, _bps),
-            "count": slider("Images n", _COUNTS, 20, lambda count: f"{count:,} images"),
+            "count": slider("Images n", _COUNTS, 10, lambda count: f"{count:,} images"),
             "feature_bits": _bits_slider("Bits a feature value", 4),
             "bit_error_rate": _error_slider("Uplink bit-error rate"),
             "keep": _keep_slider(),
@@ -128,7 +128,7 @@ def _split_steps(
     up = [upload_bits(costs.uploaded_values(point), feature_bits) for point in points]
     times = split_times(terms, costs, down, up)
     allowed = times[least:]
-    best = best_split(allowed, count)
+    best = best_splits(allowed, count)
     moves = changes(allowed, MOST_COUNT)
     sentence = words.best_split(best, count, moves, costs.last)
     table = words.split_table(times, down, up, costs, count)
@@ -141,7 +141,9 @@ def _split_steps(
         "times": Chart(
             f"Where the time goes for {count:,} images",
             sentence,
-            figures.split_times(times, count, best.point, [time.point for time in allowed]),
+            figures.split_times(
+                times, count, [time.point for time in best], [time.point for time in allowed]
+            ),
         ),
         "total": Chart(
             "The best split moves with the number of images",
@@ -161,7 +163,7 @@ def _split_steps(
         charts["accuracy"] = Chart("Accuracy with the bits on the air", why, spec)
         yield Picture(charts, f"<p>{sentence}</p>{table}")
         return
-    yield Picture(charts, f"<p>{sentence}</p>{table}", 0.1)
+    yield Picture(charts, f"<p>{sentence}</p>{table}", 0.1, complete=(WORDS, *charts))
     measured: dict[int, Estimate] = {}
     for done, point in enumerate(range(least, costs.last + 1), 1):
         measured[point] = live.together(

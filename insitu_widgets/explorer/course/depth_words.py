@@ -23,14 +23,26 @@ if TYPE_CHECKING:
 COLUMNS, SIDE_PX = 12, 44
 
 
-def best_split(best: SplitTime, count: int, steps: Sequence[tuple[int, int]], last: int) -> str:
-    """Which split is the fastest now, and where that changes."""
-    each = quantity(best.image_s, "s")
+def best_split(
+    best: Sequence[SplitTime], count: int, steps: Sequence[tuple[int, int]], last: int
+) -> str:
+    """Which split is the fastest now, or which are as good as equal, and where that changes."""
     plural = "s" if count > 1 else ""
+    if len(best) == 1:
+        said = f"the fastest split is {_split_said(best[0], count, last)}"
+    else:
+        *first, final = (place(time.point, last) for time in best)
+        parts = "; ".join(f"split {_split_said(time, count, last)}" for time in best)
+        said = f"splits {', '.join(first)} and {final} are as good as equal; {parts}"
+    return f"For {count:,} image{plural} {said}. {moves(steps, last)}"
+
+
+def _split_said(time: SplitTime, count: int, last: int) -> str:
+    """A split with its whole time, and what of it is paid once and for each image."""
     return (
-        f"For {count:,} image{plural} the fastest split is {place(best.point, last)}: "
-        f"{quantity(best.total_s(count), 's')}, of which {quantity(best.download_s, 's')} for the "
-        f"download and {each} for each image. " + moves(steps, last)
+        f"{place(time.point, last)}: {quantity(time.total_s(count), 's')}, of which "
+        f"{quantity(time.download_s, 's')} for the download and {quantity(time.image_s, 's')} for "
+        f"each image"
     )
 
 

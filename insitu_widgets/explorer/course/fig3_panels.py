@@ -12,7 +12,7 @@ from insitu_widgets.estimate import Estimate
 from insitu_widgets.explorer.course import fig3_figures as figures
 from insitu_widgets.explorer.course.claims_table import claims_table
 from insitu_widgets.explorer.live import missing_images
-from insitu_widgets.explorer.panels import Chart, Panel, Picture, choice, slider
+from insitu_widgets.explorer.panels import WORDS, Chart, Panel, Picture, choice, slider
 from insitu_widgets.levels.recipe import Recipe
 from insitu_widgets.network.catalogue import load_finest, shipped
 from insitu_widgets.network.fig3 import (
@@ -104,13 +104,17 @@ def _steps(
     charts = {level: _level(view, level, ()) for level in LEVELS}
     whole = {"receivers": _receivers(root, bit_error_rate)}
     yield Picture(
-        charts | whole, note + _conditions(view) + _sentences(root), 0.02 if measuring else 1.0
+        charts | whole,
+        note + _conditions(view) + _sentences(root),
+        0.02 if measuring else 1.0,
+        complete=(WORDS, *whole),  # they are of the catalogue; what is measured now are the rings
     )
     if measuring:
         rings: dict[str, list[Ring]] = {level: [] for level in LEVELS}
         for done, level, ring in _again(view):
+            before = LEVELS[: LEVELS.index(level)]
             rings[level].append(ring)
-            yield Picture({level: _level(view, level, rings[level])}, "", done)
+            yield Picture({level: _level(view, level, rings[level])}, "", done, before)
 
 
 def _again(view: View) -> Iterator[tuple[float, str, Ring]]:

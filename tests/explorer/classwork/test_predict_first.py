@@ -137,7 +137,9 @@ def test_a_choice_has_to_be_made():
     assert "Choose an answer first" in shown.verdict.value
     shown.inputs[0].value = "block 1"
     shown.commit()
-    assert "Measured: block 1. Right." in shown.verdict.value
+    assert "Modelled: block 1. Right." in shown.verdict.value  # times are computed from bits
+    notes = shown.view.charts.charts["times"]["spec"]["layout"]["annotations"]
+    assert sum(note["text"].startswith("★") for note in notes) == 1  # no other cut is as good
 
 
 @pytest.mark.parametrize(

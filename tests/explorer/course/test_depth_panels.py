@@ -78,6 +78,18 @@ def test_the_best_split_moves_with_the_images(split):
     assert "fastest split is 6: device" in charts(split)["times"]["text"]
 
 
+def test_splits_that_are_as_good_as_equal_are_both_named_and_starred(split):
+    """862 and 863 ms: the times are modelled, and do not tell such a pair apart."""
+    split.controls["count"].value = 20
+    times = charts(split)["times"]
+    assert times["text"].startswith(
+        "For 20 images splits 1 and 3 are as good as equal; split 1: 862 ms, of which"
+    )
+    assert "split 3: 863 ms, of which" in times["text"]
+    notes = times["spec"]["layout"]["annotations"]
+    assert [note["x"] for note in notes if note["text"].startswith("★")] == [1, 3]
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [

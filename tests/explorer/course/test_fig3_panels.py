@@ -9,6 +9,7 @@ import pytest
 from insitu_widgets import Catalogue, load_data
 from insitu_widgets.explorer.course import fig3_panels
 from insitu_widgets.explorer.course.fig3_panels import fig3_panel
+from insitu_widgets.explorer.runner import Inline
 from insitu_widgets.network.catalogue import load_finest, shipped
 from insitu_widgets.network.fig3 import LEVELS, MIXED, spots
 
@@ -93,6 +94,30 @@ def test_one_button_measures_again(panel, monkeypatch):
     panel.controls["live"].value = False
     names = [line["name"] for line in charts(panel)["depth"]["spec"]["data"]]
     assert "measured now" not in names
+
+
+def test_stop_marks_only_the_levels_that_were_not_measured_to_their_end(panel, monkeypatch):
+    monkeypatch.setattr("insitu_widgets.explorer.course.loaded.images_of", lambda _: few)
+    few = load_data("digits", limit=10)
+
+    class Stopping(Inline):
+        """Presses Stop as soon as a point of the second level is there."""
+
+        def request(self, steps, on_step, on_end):
+            def watched(step):
+                on_step(step)
+                if {"parameter"} == set(step.charts):
+                    panel.stop.click()
+
+            super().request(steps, watched, on_end)
+
+    panel._runner = Stopping()
+    panel.controls["live"].value = True
+    assert panel.charts.stale == dict.fromkeys(
+        ("parameter", "bit"), "stopped before it was complete"
+    )
+    assert "insitu-faded" not in panel.words._dom_classes
+    assert panel.words.value.count("<tr>") == 1 + 5
 
 
 def test_without_images_it_says_how_to_measure(panel, monkeypatch):
