@@ -20,13 +20,13 @@ from insitu_widgets.explorer.live import Delivery, Laboratory, Point, Request, m
 from insitu_widgets.explorer.runner import Inline, Latest
 from insitu_widgets.levels.recipe import WIDEST_CODE, Recipe
 from insitu_widgets.network.catalogue import Catalogue, load_catalogue, shipped
+from insitu_widgets.network.permalink import to_query
 from insitu_widgets.network.situation import (
     Decision,
     Situation,
     candidates,
     choose,
     not_known,
-    to_query,
 )
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from insitu_widgets.explorer.controls import CUSTOM, OWN_SIZE, Controls, say, st
 from insitu_widgets.explorer.dashboard import dashboard
 from insitu_widgets.explorer.state import Explorer
 from insitu_widgets.levels.recipe import Recipe
-from insitu_widgets.network.situation import MOST_SEED, NUMBERS, PRESETS, Situation, from_query
+from insitu_widgets.network.permalink import from_query
+from insitu_widgets.network.situation import MOST_SEED, NUMBERS, PRESETS, Situation
 
 
 @pytest.fixture

@@ -21,7 +21,8 @@ from insitu_widgets import (
 from insitu_widgets.explorer import words
 from insitu_widgets.explorer.controls import Controls
 from insitu_widgets.explorer.dashboard import own_panel
-from insitu_widgets.network.situation import Situation, from_query
+from insitu_widgets.network.permalink import from_query
+from insitu_widgets.network.situation import Situation
 
 
 @pytest.fixture(scope="module")
