@@ -10,7 +10,8 @@ import psutil
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from insitu_widgets import serve
-from insitu_widgets.network.situation import Situation, to_query
+from insitu_widgets.network.permalink import to_query
+from insitu_widgets.network.situation import Situation
 from tests.browser import chromium, conftest
 
 ROOT = Path(__file__).parents[1]

@@ -15,7 +15,8 @@ from insitu_widgets import ROOTS, Explorer, Recipe, Situation
 from insitu_widgets.explorer import controls, words
 from insitu_widgets.levels.recipe import BITS
 from insitu_widgets.network.grids import KEEPS
-from insitu_widgets.network.situation import NUMBERS, from_query
+from insitu_widgets.network.permalink import from_query
+from insitu_widgets.network.situation import NUMBERS
 from insitu_widgets.units import percent
 
 MOVES, WITHIN_S = 200, 10.0

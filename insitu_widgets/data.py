@@ -63,6 +63,7 @@ class ImageSet:
     classes: tuple[str, ...]
 
     def __post_init__(self) -> None:
+        given = self.labels  # as they came: a label of 64 bits without a sign is none of int64
         for field, number, kind in (
             ("images", np.float32, np.float32),
             ("labels", np.integer, np.int64),
@@ -84,12 +85,10 @@ class ImageSet:
                 f"got {self.labels.dtype} {list(self.labels.shape)}. {remedy}."
             )
             raise ValueError(msg)
-        if len(self) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(
-            self.classes
-        ):
+        if len(self) and not 0 <= int(given.min()) <= int(given.max()) < len(self.classes):
             msg = (
                 f"labels must be from 0 to {len(self.classes) - 1}, one of the {len(self.classes)} "
-                f"classes; got {int(self.labels.min())} to {int(self.labels.max())}. "
+                f"classes; got {int(given.min())} to {int(given.max())}. "
                 f"Name every class in classes."
             )
             raise ValueError(msg)

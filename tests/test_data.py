@@ -156,6 +156,12 @@ def test_labels_may_be_any_whole_numbers(kind):
     assert mine.labels.tolist() == [0, 1, 0]
 
 
+def test_a_label_beyond_int64_is_named_as_it_came():
+    labels = np.array([0, 2**63 + 7, 1], np.uint64)
+    with pytest.raises(ValueError, match=f"must be from 0 to 1, .+ got 0 to {2**63 + 7}. Name"):
+        ImageSet(IMAGES, labels, ("a", "b"))
+
+
 @pytest.mark.filterwarnings("error")
 def test_arrays_that_torch_cannot_use_are_copied():
     images = np.arange(12, dtype=np.float32).reshape(3, 1, 2, 2)

@@ -161,7 +161,8 @@ class Controls:
             self.again.disabled = recipe is None  # nothing is sent
             for cut in self.cuts.values():
                 cut.disabled = situation.recipe is None
-            if not self._explorer.can_recalibrate and not (recipe and recipe.recalibrated):
+            able = self._explorer.can_recalibrate(situation.root)
+            if not able and not (recipe and recipe.recalibrated):
                 self.cuts["recalibrated"].disabled = True
             for cut in self.cuts.values():
                 cut.layout.visibility = "hidden" if recipe is None else "visible"
@@ -278,10 +279,9 @@ class Controls:
         last = (own or ROOTS[name]).num_exits
         exit_ = min((old and old.exit) or last, last)
         place = None if exit_ == last else exit_
-        recipe = old and Recipe(name, place, old.keep, old.bits)
+        anew = bool(old and old.recalibrated and self._explorer.can_recalibrate(name))
+        recipe = old and Recipe(name, place, old.keep, old.bits, recalibrated=anew)
         self._explorer.change(root=name, recipe=recipe, own=own)
-        if old and old.recalibrated and self._explorer.can_recalibrate:
-            self._explorer.by_hand(recalibrated=True)
 
     def _take_as_if(self, name: str) -> None:
         self._explorer.change(as_if="" if name == OWN_SIZE else name)

@@ -14,7 +14,8 @@ from insitu_widgets.explorer import bars, controls, figures, words
 from insitu_widgets.explorer.charts import Charts, widget_thread
 from insitu_widgets.explorer.runner import Inline, Latest
 from insitu_widgets.explorer.state import Explorer
-from insitu_widgets.network.situation import Situation, candidates, from_query
+from insitu_widgets.network.permalink import from_query
+from insitu_widgets.network.situation import Situation, candidates
 
 if TYPE_CHECKING:
     from collections.abc import Callable

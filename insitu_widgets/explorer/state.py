@@ -20,13 +20,13 @@ from insitu_widgets.explorer.live import Delivery, Laboratory, Point, Request, m
 from insitu_widgets.explorer.runner import Inline, Latest
 from insitu_widgets.levels.recipe import WIDEST_CODE, Recipe
 from insitu_widgets.network.catalogue import Catalogue, load_catalogue, shipped
+from insitu_widgets.network.permalink import to_query
 from insitu_widgets.network.situation import (
     Decision,
     Situation,
     candidates,
     choose,
     not_known,
-    to_query,
 )
 
 if TYPE_CHECKING:
@@ -140,13 +140,14 @@ class Explorer(HasTraits):
         """Images that the situation's root is measured on."""
         return self._laboratory.num_images(self.situation.root)
 
-    @property
-    def can_recalibrate(self) -> bool:
-        """Whether sub-models of the situation's root may have their norms measured anew here.
+    def can_recalibrate(self, root: str) -> bool:
+        """Whether sub-models of a root may have their norms measured anew here.
 
         It must have batch norms, and its images must be on this machine.
         """
-        return not self.unmeasured and self._laboratory.has_batch_norms(self.situation.root)
+        mine = self.own is not None and self.own.name == root
+        missing = "" if mine else missing_images(root)
+        return not missing and self._laboratory.has_batch_norms(root)
 
     @property
     def request(self) -> Request | None:

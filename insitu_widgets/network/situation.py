@@ -5,7 +5,6 @@ A situation is the paper's device situation information (DSI, section 2). Needs 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from decimal import ROUND_CEILING, Context
@@ -13,7 +12,6 @@ from functools import cached_property
 from itertools import chain
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, urlencode
 
 from insitu_widgets.air.channel import GUARDS, Link
 from insitu_widgets.air.rates import parameter_counts
@@ -420,91 +418,3 @@ def _enough(value: float, unit: str) -> str:
     """Three digits, rounded up: who provides what is written has enough."""
     up = float(Context(prec=3, rounding=ROUND_CEILING).create_decimal(value))
     return quantity(up, unit)
-
-
-def to_query(situation: Situation) -> str:
-    """The situation as a query string, what is not default only; every digit of it."""
-    pairs = []
-    for name in _NAMES:
-        value = getattr(situation, name)
-        if value != getattr(DEFAULT, name):
-            text = str(value)
-            pairs.append((name, text.removesuffix(".0") if name in NUMBERS else text))
-    return urlencode(pairs)
-
-
-def from_query(query: str, own: Card | None = None) -> tuple[Situation, tuple[str, ...]]:
-    """Read a situation from a query string.
-
-    Parameters
-    ----------
-    query
-        As :func:`to_query` writes it.
-    own
-        The card of a user's own root, which is then the default and may be named.
-
-    Returns
-    -------
-    situation : Situation
-        With the default wherever a value is missing or bad.
-    problems : tuple[str, …]
-        A sentence for each bad value, for each name given more than once (the last value counts),
-        and one for all names that are not a situation's. Voilà's and Jupyter's own are let pass.
-    """
-    pairs = parse_qsl(query.removeprefix("?"), keep_blank_values=True)
-    given = {name: text for name, text in pairs if name in _NAMES}
-    good: dict[str, Any] = {}
-    if own is not None and given.get("root", own.name) == own.name:
-        good = {"root": own.name, "own": own}
-    problems = []
-    for name in [name for name in _NAMES if name in given]:
-        try:
-            value = _parse(name, given[name])
-            Situation(**{**good, name: value})
-            good[name] = value
-        except ValueError as error:
-            problems.append(f"{error} The default is used instead.")
-    return Situation(**good), (*problems, *_odd_names([name for name, _ in pairs]))
-
-
-def _odd_names(names: list[str]) -> list[str]:
-    """A sentence for each of a situation's names that comes again, one for all others."""
-    problems = [
-        f"{name} must be given once; got it {count} times. The last value counts."
-        for name, count in Counter(names).items()
-        if count > 1 and name in _NAMES
-    ]
-    others = dict.fromkeys(
-        name for name in names if name not in _NAMES and not name.startswith(_FOREIGN)
-    )
-    if others:
-        got = ", ".join(f"{name!r:.40}" for name in list(others)[:_SHOWN])
-        more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
-        problems.append(
-            f"A link's names must be among {', '.join(_NAMES)}; got {got}{more}. They are left out."
-        )
-    return problems
-
-
-#: What Voilà and Jupyter write into an address for themselves: names that begin so.
-_FOREIGN = ("voila", "token", "kernel_name", "_xsrf")
-#: Unknown names that are repeated to the reader.
-_SHOWN = 5
-
-
-#: What a link carries; the root comes before the recipe.
-_NAMES = [item.name for item in fields(Situation) if item.name != "own"]
-
-
-def _parse(name: str, text: str) -> object:
-    if name == "recipe":
-        return Recipe.parse(text)
-    if name == "seed":
-        return int(text) if text.isdecimal() else in_range(name, text, 0, MOST_SEED)  # type: ignore[type-var]
-    if name not in NUMBERS:
-        return text
-    try:
-        return float(text)
-    except ValueError:
-        limits = NUMBERS[name].metadata
-        return in_range(name, text, limits["low"], limits["high"], limits["unit"])  # type: ignore[type-var]

@@ -7,7 +7,8 @@ from pathlib import Path
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from insitu_widgets.levels.recipe import Recipe
-from insitu_widgets.network.situation import Situation, to_query
+from insitu_widgets.network.permalink import to_query
+from insitu_widgets.network.situation import Situation
 from tests.browser.conftest import ARGS, ROOT, require_chromium, serving
 
 #: A state in which every picture has something to say: floats, guarded, on a bad link.

@@ -12,7 +12,8 @@ import pytest
 
 from insitu_widgets.explorer import bars, controls, figures, words
 from insitu_widgets.explorer.state import Explorer
-from insitu_widgets.network.situation import PRESETS, Situation, from_query, to_query
+from insitu_widgets.network.permalink import from_query, to_query
+from insitu_widgets.network.situation import PRESETS, Situation
 from insitu_widgets.units import percent, quantity
 from tests.browser.conftest import serving
 
@@ -240,8 +241,8 @@ def test_a_bad_value_in_a_permalink_is_told_and_replaced(page, voila_server):
     page.wait_for_selector(".insitu-notice")
     settle(page)
     notice = text(page, ".insitu-notice")
-    assert "latency_s must be a number from 0.001 to 10 s; got -3" in notice
-    assert "guard must be one of none, clamp, zero; got '<img src=x>'" in notice
+    assert "The link's latency budget (latency_s=-3) must be a number from 1 ms to 10 s" in notice
+    assert "The link's guard (guard=<img src=x>) must be one of none, clamp, zero." in notice
     assert situation_of(page) == Situation(memory_bytes=2000.0)
     check_against_python(page)
 

@@ -9,9 +9,11 @@ from insitu_widgets.explorer import live, words
 from insitu_widgets.explorer.charts import Charts
 from insitu_widgets.explorer.controls import CUSTOM, OWN_SIZE, Controls, say, stops
 from insitu_widgets.explorer.dashboard import dashboard
+from insitu_widgets.explorer.runner import Inline
 from insitu_widgets.explorer.state import Explorer
 from insitu_widgets.levels.recipe import Recipe
-from insitu_widgets.network.situation import MOST_SEED, NUMBERS, PRESETS, Situation, from_query
+from insitu_widgets.network.permalink import from_query
+from insitu_widgets.network.situation import MOST_SEED, NUMBERS, PRESETS, Situation
 
 
 @pytest.fixture
@@ -140,6 +142,21 @@ def test_norms_are_recalibrated_where_there_are_norms_and_images(explorer, contr
     controls.cuts["recalibrated"].value = False
     assert explorer.situation.recipe == Recipe("resnet18-cifar100", bits=8)
     assert controls.cuts["recalibrated"].disabled
+
+
+def test_another_root_is_measured_once_with_its_norms_recalibrated():
+    requested = []
+
+    class Counting(Inline):
+        def request(self, steps, on_step, on_end):
+            requested.append(explorer.request.recipe)
+
+    start = Situation(recipe=Recipe("resnet-digits", bits=8, recalibrated=True))
+    explorer = Explorer(start, Counting(), measuring=False)
+    controls = Controls(explorer, lambda call: call())
+    explorer.measure()
+    controls.root.value = "vgg-digits"
+    assert requested == [start.recipe, Recipe("vgg-digits", bits=8, recalibrated=True)]
 
 
 def test_another_root_takes_the_cut_along_as_far_as_it_has_exits(explorer, controls):

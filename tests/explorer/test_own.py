@@ -21,7 +21,8 @@ from insitu_widgets import (
 from insitu_widgets.explorer import words
 from insitu_widgets.explorer.controls import Controls
 from insitu_widgets.explorer.dashboard import own_panel
-from insitu_widgets.network.situation import Situation, from_query
+from insitu_widgets.network.permalink import from_query
+from insitu_widgets.network.situation import Situation
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +96,8 @@ def test_the_explorer_chooses_sends_and_measures(mobilenet, images, catalogue):
 def test_its_norms_are_recalibrated_on_its_own_images(mobilenet, images):
     explorer = Explorer(root=mobilenet, images=images)
     explorer.change(bit_error_rate=0.0)
-    assert explorer.can_recalibrate
+    assert explorer.can_recalibrate(explorer.own.name)
+    assert explorer.can_recalibrate("vgg-digits")
     explorer.by_hand(exit=1, keep=0.5, bits=8, recalibrated=True)
     assert explorer.problems == {}
     assert explorer.measured.recipe.recalibrated

@@ -27,7 +27,8 @@ from insitu_widgets.explorer.live import (
 from insitu_widgets.explorer.state import Explorer
 from insitu_widgets.levels.recipe import Recipe
 from insitu_widgets.network.catalogue import load_catalogue
-from insitu_widgets.network.situation import PRESETS, Situation, choose, from_query
+from insitu_widgets.network.permalink import from_query
+from insitu_widgets.network.situation import PRESETS, Situation, choose
 
 
 def by_the_api(situation, recipe):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from insitu_widgets.air.channel import GUARDS, Link
 from insitu_widgets.cards import ROOTS
-from insitu_widgets.cifar100 import FETCH
+from insitu_widgets.cifar100 import FETCH, misnamed
 from insitu_widgets.explorer.course import depth_figures as figures
 from insitu_widgets.explorer.course import depth_words as words
 from insitu_widgets.explorer.live import left_out, missing_images
@@ -63,7 +63,8 @@ def _not_offered(suffix: str) -> str:
 
 def _from_table(network: str, suffix: str, settings: str = "") -> str:
     """Say (HTML) that what is shown is a shipped measurement, of what, and how to measure."""
-    return words.from_table(condition(network, suffix), settings, missing_images(network))
+    reason = f"To measure here, get the images: {FETCH} (170 MB, once). {misnamed()}".strip()
+    return words.from_table(condition(network, suffix), settings, reason)
 
 
 def _bits_slider(label: str, value: int) -> Any:
