@@ -63,7 +63,8 @@ def _not_offered(suffix: str) -> str:
 
 def _from_table(network: str, suffix: str, settings: str = "") -> str:
     """Say (HTML) that what is shown is a shipped measurement, of what, and how to measure."""
-    reason = f"To measure here, get the images: {FETCH} (170 MB, once). {misnamed()}".strip()
+    where = f"The images of {ROOTS[network].data} are not on this machine"
+    reason = f"{where}; to measure, get them: {FETCH} (170 MB, once). {misnamed()}".strip()
     return words.from_table(condition(network, suffix), settings, reason)
 
 
