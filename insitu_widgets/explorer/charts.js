@@ -343,7 +343,9 @@ function render({ model, el }) {
   let large = isLarge();
   const resize = new ResizeObserver(() => {
     if (large !== isLarge()) {
+      // Letters of another size want other margins, which Plotly finds only where it begins anew.
       large = !large;
+      for (const plot of grid.querySelectorAll(".js-plotly-plot")) Plotly.purge(plot);
       schedule(true);
     }
     if (waiting.size && !frame) frame = requestAnimationFrame(drawWaiting);

@@ -384,14 +384,35 @@ def test_controls_stay_beside_the_figures_in_a_zoomed_page(page, voila_server, w
     assert page.evaluate("document.querySelector('#rendered_cells').scrollTop") > 0
 
 
-def test_nothing_is_cut_off_on_a_telephone(page, voila_server):
-    page.set_viewport_size({"width": 390, "height": 844})
+@pytest.mark.parametrize("width", [390, 1200, 1280])
+def test_nothing_is_cut_off_at_the_right(page, voila_server, width):
+    """A telephone, and laptops on which twenty test images do not fit a row as they are."""
+    page.set_viewport_size({"width": width, "height": 844})
     open_page(page, voila_server)
-    for each in page.locator(".insitu-controls > *, .insitu-card, .insitu-tile").all():
+    parts = ".insitu-controls > *, .insitu-card, .insitu-tile, .insitu-image"
+    for each in page.locator(parts).all():
         box = each.bounding_box()
-        assert box is None or box["x"] + box["width"] <= 390
+        assert box is None or box["x"] + box["width"] <= width
     assert page.evaluate(
         "(page => page.scrollWidth <= page.clientWidth)(document.querySelector('#rendered_cells'))"
+    )
+
+
+def test_legends_stay_above_the_figures_when_a_window_goes_to_the_projector(page, voila_server):
+    """For a second: Plotly draws more than once when letters and size change together."""
+    open_page(page, voila_server)
+    page.set_viewport_size({"width": 1920, "height": 1080})
+    page.wait_for_function(
+        """() => {
+          const plot = document.querySelector(".insitu-accuracy .js-plotly-plot");
+          const legend = plot?.querySelector(".legend")?.getBoundingClientRect();
+          const layout = plot?._fullLayout;
+          const top = plot?.getBoundingClientRect().top + layout?._size?.t;
+          const above = layout?.font.size > 15 && legend?.bottom <= top + 1;
+          if (!above || !window.insituAbove) window.insituAbove = Date.now();
+          return above && Date.now() - window.insituAbove > 1000;
+        }""",
+        polling=50,
     )
 
 
