@@ -227,12 +227,14 @@ def _work(
 ) -> Iterator[Rows]:
     """What is still to be measured of one table; each part is measured when it is asked for."""
     if suffix == EXITS:
+        split_so = {row[:2] for row in done}
         for bits, point in settings(root):
-            if (str(bits), "" if point is None else str(point)) not in {row[:2] for row in done}:
+            if (str(bits), "" if point is None else str(point)) not in split_so:
                 yield exits(root, train, test, bits, point)
     elif suffix == PROGRESSIVE:
+        sent_so = {row[:3] for row in done}
         for keep, bits, rate in DOWNLOADS:
-            if (str(keep), str(bits), f"{rate:g}") not in {row[:3] for row in done}:
+            if (str(keep), str(bits), f"{rate:g}") not in sent_so:
                 yield download(root, test, keep, bits, rate)
     else:
         if ("", "class", "") not in done:

@@ -153,16 +153,17 @@ def _split_steps(
             figures.total_times(times, [point for _, point in moves], count),
         ),
     }
-    why = ""
-    if network not in ROOTS:
-        why = "No weights are shipped for this network, so nothing is classified."
-    elif missing_images(network):
+    missing = missing_images(network) if network in ROOTS else ""
+    if network not in ROOTS or missing:
         why = (
-            f"Nothing is classified: the images are not here. To get them: {FETCH} (170 MB, once)."
+            "The images are not here, so nothing is classified."
+            if missing
+            else "No weights are shipped for this network, so nothing is classified."
         )
-    if why:
-        spec = figures.nothing(f"{why.partition('.')[0]}.")
-        charts["accuracy"] = Chart("Accuracy with the bits on the air", why, spec)
+        remedy = f" To get them: {FETCH} (170 MB, once)." if missing else ""
+        charts["accuracy"] = Chart(
+            "Accuracy with the bits on the air", why + remedy, figures.nothing(why)
+        )
         yield Picture(charts, f"<p>{sentence}</p>{table}")
         return
     yield Picture(charts, f"<p>{sentence}</p>{table}", 0.1, complete=(WORDS, *charts))
