@@ -128,6 +128,38 @@ def write_card(
     return card
 
 
+def write_alone(
+    name: str,
+    plan: Mapping[str, Any],
+    seed: int,
+    folder: Path,
+    *,
+    accuracy: float,
+    seconds: float,
+) -> bool:
+    """Put into a root's card what its last exit reaches when no other exit learns beside it.
+
+    ``accuracy``, in [0, 1], is of the test images. Nothing is written, and the answer is False,
+    where ``folder`` has no card of that root, or one of another plan or seed: these would differ
+    by more than their exits.
+    """
+    path = folder / f"{name}.json"
+    if not path.is_file():
+        return False
+    card = json.loads(path.read_text(encoding="utf-8"))
+    if (card["plan"], card["seed"]) != (json.loads(json.dumps(dict(plan))), seed):
+        return False
+    mixed = bool(plan.get("bfloat16"))
+    card["alone"] = {
+        "accuracy": accuracy,
+        "seconds": round(seconds, 1),
+        "device": _device(mixed=mixed),
+        "torch": torch.__version__,
+    }
+    path.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+    return True
+
+
 def _device(*, mixed: bool) -> str:
     if torch.cuda.is_available():
         machine = torch.cuda.get_device_name()
@@ -177,5 +209,13 @@ def write_model_card(folder: Path) -> None:
         ]
         rows = zip(card["exit_parameters"], card["accuracy"], strict=True)
         lines += [f"| {i} | {size:,} | {acc:.2%} |" for i, (size, acc) in enumerate(rows, 1)]
+        if alone := card.get("alone"):
+            cost = 100 * (alone["accuracy"] - card["accuracy"][-1])
+            lines += [
+                "",
+                f"The same training with its last exit alone: {alone['accuracy']:.2%}, so that the",
+                f"exits before it cost {cost:+.2f} points (one training of each,",
+                f"{_duration(alone['seconds'])} on {alone['device']}, torch {alone['torch']}).",
+            ]
         lines.append("")
     (folder / "MODEL_CARD.md").write_text("\n".join(lines), encoding="utf-8")

@@ -30,7 +30,7 @@ from insitu_widgets.checkpoint import Checkpoint, Stateful
 from insitu_widgets.cifar100 import cache_folder
 from insitu_widgets.data import ImageSet, hold_out, load_data
 from insitu_widgets.errors import in_range
-from insitu_widgets.model_card import exit_accuracies, write_card, write_model_card
+from insitu_widgets.model_card import exit_accuracies, write_alone, write_card, write_model_card
 from insitu_widgets.plans import PLANS, Plan, has_bfloat16
 from insitu_widgets.roots import ARCHITECTURES, Root
 
@@ -190,6 +190,14 @@ def train(
     return trained.eval().requires_grad_(requires_grad=False)
 
 
+def _record_alone(options: argparse.Namespace, plan: Plan, **measured: float) -> None:
+    name, folder = options.root, options.out
+    if write_alone(name, plan.record(), options.seed, folder, **measured):
+        write_model_card(folder)
+    else:
+        print(f"not written: {folder} has no card of {name} with this plan and seed")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m insitu_widgets.train", description=__doc__)
@@ -212,7 +220,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--alone",
         action="store_true",
-        help="train the last exit only, to see what the others cost it; write nothing",
+        help="train the last exit only, to see what the others cost it: its accuracy goes into the "
+        "card of the root that was trained with all of them, its weights nowhere",
     )
     options = parser.parse_args(arguments)
     plan = replace(PLANS[options.root], alone=options.alone)
@@ -232,7 +241,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     checkpoint = Checkpoint(options.checkpoints / f"{run}.pt", settings)
     root = train(options.root, images, plan, options.seed, checkpoint)
     if options.alone:
-        print(f"{options.root}: last exit alone {exit_accuracies(root, held)[-1]:.2%}")
+        accuracy = exit_accuracies(root, held)[-1]
+        print(f"{options.root}: last exit alone {accuracy:.2%}")
+        if not options.holdout:
+            _record_alone(options, plan, accuracy=accuracy, seconds=checkpoint.seconds)
     elif options.holdout:
         print(*(f"{a:.1%}" for a in exit_accuracies(root, held)))
     else:

@@ -382,7 +382,7 @@ def test_a_holdout_writes_nothing_and_tests_nothing(tmp_path, monkeypatch, capsy
     assert capsys.readouterr().out.count("%") == 6
 
 
-def test_the_last_exit_alone_learns_alone_and_writes_nothing(tmp_path, images, capsys):
+def test_the_last_exit_alone_learns_alone(images):
     plan = replace(PLANS["vgg-digits"], epochs=1, batch=20, alone=True)
     before = train._Training("vgg-digits", images, plan, 0).root
     after = train.train("vgg-digits", images, plan)
@@ -390,10 +390,39 @@ def test_the_last_exit_alone_learns_alone_and_writes_nothing(tmp_path, images, c
         assert all(map(torch.equal, mine.parameters(), fresh.parameters()))
     assert not torch.equal(after.heads[-1][-1].weight, before.heads[-1][-1].weight)
     assert not torch.equal(after.blocks[0][0].weight, before.blocks[0][0].weight)
-    train.main(["vgg-digits", "--epochs", "1", "--alone", "--checkpoints", str(tmp_path),
-                "--out", str(tmp_path / "none")])  # fmt: skip
-    assert not (tmp_path / "none").exists()
-    assert capsys.readouterr().out.startswith("vgg-digits: last exit alone ")
+
+
+def test_what_the_last_exit_reaches_alone_goes_into_the_card(tmp_path, capsys):
+    def run(*more):
+        train.main(["vgg-digits", "--epochs", "1", "--checkpoints", str(tmp_path / "c"),
+                    "--out", str(tmp_path / "w"), *more])  # fmt: skip
+        return capsys.readouterr().out.splitlines()
+
+    said, refused = run("--alone")
+    assert said.startswith("vgg-digits: last exit alone ")
+    assert (
+        refused
+        == f"not written: {tmp_path / 'w'} has no card of vgg-digits with this plan and seed"
+    )
+    assert not (tmp_path / "w").exists()
+
+    run()
+    card = tmp_path / "w" / "vgg-digits.json"
+    before = json.loads(card.read_text())
+    assert run("--alone", "--seed", "1")[1] == refused
+    assert len(run("--alone", "--holdout")) == 1
+    assert json.loads(card.read_text()) == before
+    weights = (tmp_path / "w" / "vgg-digits.safetensors").read_bytes()
+
+    assert run("--alone") == [said]
+    after = json.loads(card.read_text())
+    alone = after.pop("alone")
+    assert after == before
+    assert said == f"vgg-digits: last exit alone {alone['accuracy']:.2%}"
+    cost = 100 * (alone["accuracy"] - before["accuracy"][-1])
+    text = (tmp_path / "w" / "MODEL_CARD.md").read_text()
+    assert f"exits before it cost {cost:+.2f} points" in text
+    assert (tmp_path / "w" / "vgg-digits.safetensors").read_bytes() == weights
 
 
 @pytest.mark.parametrize(
