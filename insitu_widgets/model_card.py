@@ -210,11 +210,11 @@ def write_model_card(folder: Path) -> None:
         rows = zip(card["exit_parameters"], card["accuracy"], strict=True)
         lines += [f"| {i} | {size:,} | {acc:.2%} |" for i, (size, acc) in enumerate(rows, 1)]
         if alone := card.get("alone"):
-            cost = 100 * (alone["accuracy"] - card["accuracy"][-1])
+            gain = 100 * (card["accuracy"][-1] - alone["accuracy"])
             lines += [
                 "",
-                f"The same training with its last exit alone: {alone['accuracy']:.2%}, so that the",
-                f"exits before it cost {cost:+.2f} points (one training of each,",
+                f"The same training with its last exit alone: {alone['accuracy']:.2%}. The exits",
+                f"before it change the last one by {gain:+.2f} points (one training of each;",
                 f"{_duration(alone['seconds'])} on {alone['device']}, torch {alone['torch']}).",
             ]
         lines.append("")

@@ -158,6 +158,7 @@ def test_there_is_no_circle():
                 "train",
                 "network.candidates",
                 "network.depth_tables",
+                "network.hardened",
                 "network.healed",
                 "network.judged",
                 "network.study",

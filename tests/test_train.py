@@ -419,9 +419,9 @@ def test_what_the_last_exit_reaches_alone_goes_into_the_card(tmp_path, capsys):
     alone = after.pop("alone")
     assert after == before
     assert said == f"vgg-digits: last exit alone {alone['accuracy']:.2%}"
-    cost = 100 * (alone["accuracy"] - before["accuracy"][-1])
+    gain = 100 * (before["accuracy"][-1] - alone["accuracy"])
     text = (tmp_path / "w" / "MODEL_CARD.md").read_text()
-    assert f"exits before it cost {cost:+.2f} points" in text
+    assert f"change the last one by {gain:+.2f} points" in text
     assert (tmp_path / "w" / "vgg-digits.safetensors").read_bytes() == weights
 
 

@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from insitu_widgets.cards import NESTED_ROOTS, NESTED_SUFFIX, ROOTS, card_of
 from insitu_widgets.data import load_data
+from insitu_widgets.estimate import Estimate
 from insitu_widgets.levels.derive import derive
 from insitu_widgets.levels.recalibrate import calibration_images
 from insitu_widgets.levels.recipe import Recipe
@@ -154,6 +155,22 @@ def load_candidates(root: str) -> tuple[Row, ...]:
         If none are shipped for it, naming the roots that have them.
     """
     return tuple(row for lines in tables_of(root, SUFFIX) for row in read(lines))
+
+
+@lru_cache(maxsize=4)
+def without_errors(root: str) -> Mapping[Recipe, Estimate]:
+    """The accuracy of each candidate of one root that was sent without bit errors.
+
+    Raises
+    ------
+    ValueError
+        If none are shipped for it, naming the roots that have them.
+    """
+    return {
+        row.job.recipe: Estimate(round(sum(row.candidate.right)), sum(row.candidate.seen))
+        for row in load_candidates(root)
+        if row.job.channel.bit_error_rate == 0
+    }
 
 
 def whole_bits(rows: Iterable[Row], root: str) -> float:

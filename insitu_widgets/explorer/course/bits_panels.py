@@ -232,9 +232,8 @@ def hardening_panel() -> Panel:
     return Panel(
         "Training against bit errors",
         "Measured: a short training now on the 1,000 training digits; accuracy on all 797 test "
-        "digits with real flips (3 draws). Photographs take minutes to train on: what re-training "
-        'gives ResNet-18 was measured before ("Re-training after pruning, at the paper\'s scale", '
-        "notebook 03).",
+        "digits with real flips (3 draws). Photographs take minutes to train on: what this "
+        "training buys ResNet-18 was measured before, and is shown in the next panel.",
         {
             "root": choice("Root", live.DIGITS_ROOTS, "vgg-digits"),
             "bits": slider("Bits a weight", (2, 3, 4, 8), 4, _bits),

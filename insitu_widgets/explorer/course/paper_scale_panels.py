@@ -1,4 +1,4 @@
-"""What was measured before of roots of the paper's scale: their envelope, and re-training."""
+"""What was measured before of roots of the paper's scale: their envelope, and re-trainings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from insitu_widgets.explorer.course.budget_lines import (
 from insitu_widgets.explorer.panels import Chart, Panel, Picture, choice, slider
 from insitu_widgets.explorer.words import html_table
 from insitu_widgets.levels.recipe import Recipe
-from insitu_widgets.network import envelope, healed, judged
+from insitu_widgets.network import envelope, hardened, healed, judged
 from insitu_widgets.network.candidates import (
     BIT_ERROR_RATES,
     CODE_RATE,
@@ -28,6 +28,7 @@ from insitu_widgets.network.candidates import (
     load_candidates,
     plan,
     whole_bits,
+    without_errors,
 )
 from insitu_widgets.network.catalogue import condition, shipped
 from insitu_widgets.network.envelope import Candidate
@@ -230,20 +231,75 @@ def _healed(root: str) -> Iterator[Picture]:
     yield Picture({"healed": Chart("Before and after re-training", f"{said}.", spec)}, words)
 
 
+def hardened_panel() -> Panel:
+    """What training against bit errors buys a large root, and what it takes."""
+    roots = shipped(hardened.SUFFIX)
+    return Panel(
+        "Training against bit errors, at the paper's scale",
+        "Measured before, on test images of CIFAR-100: accuracy of what was received of "
+        f"{hardened.BITS}-bit packets without any guard, as it was, after a short re-training with "
+        "its codes, and after one in which "
+        f"{percent(hardened.TRAINING_BIT_ERROR_RATE)} of their bits were flipped and no weight "
+        f"grew beyond {hardened.CLIP:g} times the root mean square of its channel's.",
+        {"root": choice("Root", roots, roots[0])},
+        _hardened,
+    )
+
+
+def _hardened(root: str) -> Iterator[Picture]:
+    rates, rows = hardened.BIT_ERROR_RATES, hardened.load_hardened(root)
+    names = [error_rate(rate) for rate in rates]
+    draws = {
+        network: [
+            [row for row in rows if (row.network, row.bit_error_rate) == (network, rate)]
+            for rate in rates
+        ]
+        for network in hardened.WAYS
+    }
+    lines = {
+        network: [(float(place), _mean(sent)) for place, sent in enumerate(by_rate)]
+        for network, by_rate in draws.items()
+    }
+    spec = figures.accuracy_lines(
+        lines, "Bit-error rate of the codes", [(float(n), name) for n, name in enumerate(names)]
+    )
+    said = "; ".join(
+        f"{network}: " + ", ".join(f"{percent(e.accuracy)} at {names[int(n)]}" for n, e in points)
+        for network, points in lines.items()
+    )
+    table = html_table(
+        ["Bit-error rate", *draws],
+        [
+            [name, *(_with_spread(by_rate[place]) for by_rate in draws.values())]
+            for place, name in enumerate(names)
+        ],
+    )
+    took = max(row.seconds for row in rows)
+    (plan,) = {row.plan for row in rows if row.network == hardened.FLIPPED}
+    assert plan is not None
+    words = (
+        f"{table}<p>Means of {len(draws[hardened.FLIPPED][-1])} draws of bit errors, in brackets "
+        "the lowest and the highest; the bars are the images' intervals. "
+        f"{plan.steps} batches of {plan.batch} training images took up to {took:.0f} s where it "
+        f"was measured; {condition(root, hardened.SUFFIX)}.</p>"
+    )
+    yield Picture({"hardened": Chart("Accuracy against bit errors", f"{said}.", spec)}, words)
+
+
+def _mean(draws: Sequence[hardened.Sent]) -> Estimate:
+    return Estimate(round(sum(row.right for row in draws) / len(draws)), draws[0].seen)
+
+
+def _with_spread(draws: Sequence[hardened.Sent]) -> str:
+    shares = [row.right / row.seen for row in draws]
+    mean = percent(_mean(draws).accuracy)
+    return f"{mean} ({percent(min(shares))} to {percent(max(shares))})" if shares[1:] else mean
+
+
 def _known(root: str, cuts: Sequence[Recipe]) -> list[tuple[float, Estimate]]:
     """The place and the accuracy of those cuts that are among a root's candidates."""
-    if root not in shipped(SUFFIX):
-        return []
-    known = {
-        row.job.recipe: row.candidate
-        for row in load_candidates(root)
-        if row.job.channel.bit_error_rate == 0
-    }
-    return [
-        (float(place), Estimate(round(sum(known[cut].right)), sum(known[cut].seen)))
-        for place, cut in enumerate(cuts)
-        if cut in known
-    ]
+    known = without_errors(root) if root in shipped(SUFFIX) else {}
+    return [(float(place), known[cut]) for place, cut in enumerate(cuts) if cut in known]
 
 
-__all__ = ["healed_panel", "paper_scale_panel"]
+__all__ = ["hardened_panel", "healed_panel", "paper_scale_panel"]

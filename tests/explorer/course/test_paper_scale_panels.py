@@ -9,14 +9,18 @@ from insitu_widgets.explorer.course import paper_scale_panels
 from insitu_widgets.explorer.course.paper_scale_panels import (
     _chosen,
     clean,
+    hardened_panel,
     healed_panel,
     paper_scale_panel,
     received,
 )
+from insitu_widgets.network import hardened
 from insitu_widgets.network.candidates import load_candidates, plan
 from insitu_widgets.network.envelope import FAMILIES, Channel, best
+from insitu_widgets.network.hardened import load_hardened
 from insitu_widgets.network.healed import load_healed
 from insitu_widgets.network.judged import load_judged
+from insitu_widgets.units import percent
 
 ROOT = "resnet18-cifar100"
 NESTED = f"{ROOT}-nested"
@@ -113,3 +117,24 @@ def test_re_training_is_drawn_as_it_was_measured():
     shares = [100 * sum(candidate.right) / sum(candidate.seen) for candidate in found]
     assert again["y"] == pytest.approx(shares, abs=0.03)
     assert f"images: {rows[0].after.seen} test images of cifar100" in panel.words.value
+
+
+def test_training_against_bit_errors_is_drawn_as_it_was_measured():
+    panel = hardened_panel()
+    assert panel.charts.errors == {}
+    chart = panel.charts.charts["hardened"]
+    go.Figure(chart["spec"])
+    rows = load_hardened(ROOT)
+    assert [line["name"] for line in chart["spec"]["data"]] == list(hardened.WAYS)
+    for line in chart["spec"]["data"]:
+        for place, rate in enumerate(hardened.BIT_ERROR_RATES):
+            draws = [
+                row.right / row.seen
+                for row in rows
+                if (row.network, row.bit_error_rate) == (line["name"], rate)
+            ]
+            assert line["y"][place] == pytest.approx(100 * sum(draws) / len(draws), abs=0.03)
+            if rate:
+                spread = f"({percent(min(draws))} to {percent(max(draws))})"
+                assert spread in panel.words.value
+    assert f"images: {rows[0].seen} test images of cifar100" in panel.words.value

@@ -1,9 +1,12 @@
 """The panels of the parameter level, of increments and of all levels together."""
 
+from dataclasses import replace
+from statistics import median
+
 import pytest
 import torch
 
-from insitu_widgets import cifar100
+from insitu_widgets import Recipe, cifar100
 from insitu_widgets.explorer.course import (
     bits_live,
     increment_panels,
@@ -13,6 +16,9 @@ from insitu_widgets.explorer.course import (
     together_panels,
 )
 from insitu_widgets.network import envelope
+from insitu_widgets.network.candidates import without_errors
+from insitu_widgets.network.healed import load_healed
+from insitu_widgets.units import percent
 from tests.explorer.course.test_bits_panels import check, move
 
 CACHES = (
@@ -161,6 +167,35 @@ def test_on_demand():
     rows = dict(zip(times["y"], times["x"], strict=True))
     assert rows["pre-generated"] < rows["made on demand, all-in-one"]
     assert rows["made on demand, all-in-one"] < rows["made on demand, re-trained"]
+
+
+def test_on_demand_at_the_papers_scale_needs_no_image(monkeypatch):
+    monkeypatch.setattr(parameter_live, "KEEPS", (1.0, 0.3, 0.2, 0.1))
+    panel = increment_panels.on_demand_panel()
+
+    def none(*_):
+        pytest.fail("no image is needed")
+
+    monkeypatch.setattr(loaded, "images_of", none)
+    large = "resnet18-cifar100"
+    monkeypatch.setattr(increment_panels, "_VARIANTS", [(0.1, 4), (1.0, 8)])
+    monkeypatch.setattr(increment_panels, "_REPEATS", 1)
+    move(panel, {"times"}, root=large, keep=0.1)
+    times = panel.charts.charts["times"]["spec"]["data"][0]
+    rows = dict(zip(times["y"], times["x"], strict=True))
+    assert rows["pre-generated"] < rows["made on demand, all-in-one"]
+    table = load_healed(large)
+    assert rows["made on demand, re-trained before"] == median(row.seconds for row in table)
+    cut = Recipe(large, keep=0.1, bits=4)
+    (after,) = [row.after for row in table if row.recipe == cut]
+    known = without_errors(large)
+    assert (
+        f"10 % kept at 4 bit: re-trained {percent(after.accuracy)}, not re-trained "
+        f"{percent(known[cut].accuracy)}, all-in-one "
+        f"{percent(known[replace(cut, root=large + '-nested')].accuracy)}"
+    ) in panel.words.value
+    move(panel, {"times"}, keep=0.3)  # was not among the candidates
+    assert "kept at 4 bit: not measured before." in panel.words.value
 
 
 def test_the_envelope():
