@@ -30,6 +30,7 @@ from insitu_widgets import vision  # isort: skip  # noqa: F401  (makes the next 
 from torchvision.models import VisionTransformer, resnet18  # isort: skip
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet, conv1x1  # isort: skip
 from torchvision.models.vgg import make_layers  # isort: skip
+from torchvision.models.vision_transformer import EncoderBlock  # isort: skip
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
 #: torchvision's modules whose ``bn1`` follows ``conv1``, and so on.
 RESIDUAL = (BasicBlock, Bottleneck, ResNet)
+#: Its module whose ``self_attention`` is asked about its own input only, batch first.
+ENCODER = EncoderBlock
 
 
 class Root(nn.Module):

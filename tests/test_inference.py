@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 from torch import nn
-from torchvision.models import mobilenet_v3_small, resnet50
+from torchvision.models import VisionTransformer, mobilenet_v3_small, resnet50
 
 from insitu_widgets import Recipe, accuracy, derive, load_root
 from insitu_widgets.evaluate import WORTH_PREPARING, accuracies
@@ -51,6 +51,21 @@ def test_a_photo_root_answers_the_same_at_every_exit(photo_root, noise):
             scale = float(theirs.abs().max())
             assert torch.allclose(mine, theirs, rtol=1e-4, atol=1e-4 * scale)
     assert all(torch.equal(root.state_dict()[name], tensor) for name, tensor in before.items())
+
+
+@pytest.mark.parametrize("bfloat16", [False, True])
+def test_torchvisions_vit_attends_to_the_same_in_fewer_steps(bfloat16):
+    torch.manual_seed(0)
+    network = VisionTransformer(16, 4, 3, 4, 24, 48, num_classes=10).eval()
+    nn.init.normal_(network.heads.head.weight)
+    ready, images = for_inference(network), torch.randn(5, 3, 16, 16)
+    attentions = [m for m in ready.modules() if isinstance(m, nn.MultiheadAttention)]
+    assert attentions == []
+    autocast = torch.autocast("cpu", torch.bfloat16, enabled=bfloat16)
+    with torch.inference_mode(), autocast:
+        expected, found = network(images).float(), ready(images).float()
+    near = (0.05 if bfloat16 else 1e-5) * float(expected.abs().max())
+    assert torch.allclose(found, expected, rtol=0, atol=near)
 
 
 def test_accuracy_of_many_values_is_measured_on_the_folded_network(noise, monkeypatch):

@@ -201,7 +201,9 @@ def _on_demand(root: str, keep: float, bits: int) -> Iterator[Picture]:
             "all-in-one": live.packed(recipe)[0],
         }
     else:
-        rows[f"{_RETRAINED} before"] = median(row.seconds for row in healed.load_healed(root))
+        rows[f"{_RETRAINED} (timed before)"] = median(
+            row.seconds for row in healed.load_healed(root)
+        )
         found = _found_before(plain, recipe)
     said = ", ".join(f"{kind} {percent(e.accuracy)}" for kind, e in found.items())
     words = (
