@@ -1,9 +1,9 @@
 """What was measured before of the depth level, for where a root's images are missing.
 
-Three tables a root are shipped: early exits by confidence, a download layer by layer, and what an
-attacker rebuilds. ``python -m insitu_widgets.network.depth_tables ROOT`` measures them. They hold
-some settings only; another one is refused, and the message says which there are. Nothing is put in
-between. Reading them needs neither images nor torch.
+Four tables a root are shipped: split inference, early exits by confidence, a download layer by
+layer, and what an attacker rebuilds. ``python -m insitu_widgets.network.depth_tables ROOT``
+measures them. They hold some settings only; another one is refused, and the message says which
+there are. Nothing is put in between. Reading them needs neither images nor torch.
 """
 
 from __future__ import annotations
@@ -26,9 +26,15 @@ from insitu_widgets.units import error_rate, percent
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-EXITS, PROGRESSIVE, PRIVACY = "-exits.csv", "-progressive.csv", "-privacy.csv"
+SPLITS, EXITS, PROGRESSIVE, PRIVACY = (
+    *("-splits.csv", "-exits.csv", "-progressive.csv", "-privacy.csv"),
+)
 #: What each table's heading says.
 COLUMNS = {
+    SPLITS: (
+        *("root", "keep", "bits", "feature_bits", "bit_error_rate", "seed"),
+        *("point", "right", "seen"),
+    ),
     EXITS: (
         *("root", "bits", "point", "measure", "source", "threshold", "right", "seen"),
         *("left_reported", "right_reported"),
@@ -44,6 +50,39 @@ COLUMNS = {
 ALONE, WHOLE, GUESSES = "alone", "whole", ("class", "nothing")
 #: Bits a feature value that change none of them, so that it matters not where the network is split.
 EXACT = 32
+
+
+@dataclass(frozen=True)
+class Together:
+    """A device with a sub-model and a server with the root: accuracy by split point.
+
+    Attributes
+    ----------
+    keep, bits
+        Of the device's half.
+    feature_bits, bit_error_rate
+        Bits for each value that goes up, and how many of them are turned over.
+    estimates : Mapping[int, Estimate]
+        Split point -> accuracy; at 0 the image itself goes up, at the last one nothing does.
+    """
+
+    keep: float
+    bits: int
+    feature_bits: int
+    bit_error_rate: float
+    estimates: Mapping[int, Estimate]
+
+    @property
+    def sent(self) -> tuple[float, int, int, float]:
+        """What tells it from another one."""
+        return self.keep, self.bits, self.feature_bits, self.bit_error_rate
+
+    def __str__(self) -> str:
+        """What was sent either way, in words."""
+        return (
+            f"{percent(self.keep, 0)} at {self.bits:g} bit · features {self.feature_bits:g} bit · "
+            f"bit-error rate {error_rate(self.bit_error_rate)}"
+        )
 
 
 @dataclass(frozen=True)
@@ -140,6 +179,28 @@ class Heard:
     bits: int
     attacker: str
     psnr_db: Mapping[int, float]
+
+
+def split_of(
+    root: str, *, keep: float, bits: int, feature_bits: int, bit_error_rate: float
+) -> Together:
+    """Split inference, as it was measured.
+
+    Raises
+    ------
+    ValueError
+        If no table is shipped for that root, or that setting was not measured.
+    """
+    wanted = Together(keep, bits, feature_bits, bit_error_rate, {})
+    for each in load_splits(root):
+        if each.sent == wanted.sent:
+            return each
+    raise _refusal(root, "the split", splits_measured(root), str(wanted))
+
+
+def splits_measured(root: str) -> str:
+    """The settings of the table of split inference, in words."""
+    return "; ".join(map(str, load_splits(root)))
 
 
 def exits_of(root: str, *, bits: int, point: int, measure: str, source: str) -> Exits:
@@ -243,6 +304,12 @@ def _refusal(root: str, field: str, measured: str, got: str) -> ValueError:
 
 
 @lru_cache(maxsize=8)
+def load_splits(root: str) -> tuple[Together, ...]:
+    """The table of split inference."""
+    return tuple(read_splits(shipped_lines(root, SPLITS)))
+
+
+@lru_cache(maxsize=8)
 def load_exits(root: str) -> Mapping[tuple[int, int | None, str, str], Exits]:
     """The table of early exits: by bits, split point (``None``: any), measure and source."""
     return dict(read_exits(shipped_lines(root, EXITS)))
@@ -263,6 +330,18 @@ def load_privacy(root: str) -> tuple[Heard, ...]:
 def values_in(lines: Iterable[str]) -> Iterator[dict[str, str]]:
     """Rows of a table by column: lines of notes that begin with #, a heading, then values."""
     return csv.DictReader(line for line in lines if not line.startswith("#"))
+
+
+def read_splits(lines: Iterable[str]) -> Iterator[Together]:
+    """The rows of one setting stand together, split point by split point."""
+    fields = ("keep", "bits", "feature_bits", "bit_error_rate")
+    for (keep, bits, feature_bits, rate), rows in groupby(
+        values_in(lines), lambda row: tuple(row[field] for field in fields)
+    ):
+        estimates = {
+            int(row["point"]): Estimate(int(row["right"]), int(row["seen"])) for row in rows
+        }
+        yield Together(float(keep), int(bits), int(feature_bits), float(rate), estimates)
 
 
 def read_exits(lines: Iterable[str]) -> Iterator[tuple[tuple[int, int | None, str, str], Exits]]:

@@ -2,9 +2,9 @@
 
     python -m insitu_widgets.network.depth_tables resnet18-cifar100
 
-Three tables, which :mod:`insitu_widgets.network.depth_rows` reads, are measured as notebook 02's
-panels measure where the images are: early exits by confidence, a download layer by layer, and what
-an attacker rebuilds. Stopped, it goes on with what is not whole yet.
+Four tables, which :mod:`insitu_widgets.network.depth_rows` reads, are measured as notebook 02's
+panels measure where the images are: split inference, early exits by confidence, a download layer by
+layer, and what an attacker rebuilds. Stopped, it goes on with what is not whole yet.
 """
 
 from __future__ import annotations
@@ -37,12 +37,13 @@ from insitu_widgets.network.depth_rows import (
     EXITS,
     PRIVACY,
     PROGRESSIVE,
+    SPLITS,
     WHOLE,
     values_in,
 )
 from insitu_widgets.network.privacy import TOGETHER, blind_guess, class_guess, overhear
 from insitu_widgets.network.progressive import Arrival, arrivals, chunks
-from insitu_widgets.network.split import Uplink, cooperative_exits
+from insitu_widgets.network.split import Cooperation, Uplink, cooperative_exits
 from insitu_widgets.network.table_file import TableFile
 from insitu_widgets.roots import load_root
 
@@ -53,10 +54,18 @@ if TYPE_CHECKING:
     from insitu_widgets.roots import Root
 
     Rows = Iterator[list[object]]
+    Work = Iterator[Rows]
 
 Said = TypeVar("Said")
 
 FOLDER = Path(__file__).parents[1] / "catalogue"
+#: Split inference: weights kept on the device, bits for each; bits for each value that goes up, and
+#: the uplink's bit-error rate.
+TOGETHERS = (
+    *((1.0, 4, 4, 0.0), (1.0, 32, 32, 0.0), (0.2, 4, 4, 0.0)),
+    *((1.0, 4, 1, 0.0), (1.0, 4, 2, 0.0), (1.0, 4, 8, 0.0)),
+    *((1.0, 4, 4, 1e-3), (1.0, 4, 4, 1e-2), (1.0, 4, 32, 1e-3)),
+)
 #: Bits for each value that goes up, beside :data:`EXACT`, at every split.
 FEATURE_BITS = 4
 #: Thresholds: those that the panel's slider stops at, and so many that share the images out evenly.
@@ -69,6 +78,19 @@ ATTACKS = ((4, "ridge"), (1, "ridge"), (4, "network"))
 #: The most values of a feature that the network is fitted to: wider ones take it minutes each.
 WIDEST_FITTED = 16_384
 FEWEST = 20
+
+
+def together(root: Root, test: ImageSet, setting: tuple[float, int, int, float]) -> Rows:
+    """Accuracy of a device and a server at every split point, in one of :data:`TOGETHERS`."""
+    keep, bits, feature_bits, bit_error_rate = setting
+    link = Link(1.0, bit_error_rate=bit_error_rate)
+    for point in range(root.num_exits + 1):
+        recipe = Recipe(root.name, point or None, keep, bits)
+        halves = split(root, point, derive(root, recipe).module if point else None)
+        uplink = Uplink(feature_bits, link, np.random.default_rng(SEED))
+        last = deque(accuracy(Cooperation(halves, uplink), test), maxlen=1).pop()
+        sent = (keep, bits, feature_bits, f"{bit_error_rate:g}", SEED)
+        yield [root.name, *sent, point, last.correct, last.seen]
 
 
 def settings(root: Root) -> list[tuple[int, int | None]]:
@@ -179,11 +201,11 @@ def fitted(root: Root, test: ImageSet) -> list[list[tuple[int, str]]]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line: measure the three shipped tables of one root."""
+    """Command line: measure the four shipped tables of one root."""
     parser = argparse.ArgumentParser(
         prog="python -m insitu_widgets.network.depth_tables",
-        description="Measure early exits, downloads layer by layer and attacks on what goes up; "
-        "stopped, it goes on.",
+        description="Measure split inference, early exits, downloads layer by layer and attacks on "
+        "what goes up; stopped, it goes on.",
     )
     parser.add_argument("root", choices=ROOTS, help="which root")
     parser.add_argument(
@@ -201,6 +223,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     train, test = (load_data(card.data, part, options.images) for part in ("train", "test"))
     tested = f"{len(test)} test images of {card.data}"
     notes = {
+        SPLITS: f"{tested}; seed {SEED}",
         EXITS: f"{tested}, every other one put aside to choose a threshold on and not reported, "
         f"and {len(train)} training images to choose on instead; features of {EXACT} bit at any "
         f"split and of {FEATURE_BITS} bit at each",
@@ -217,32 +240,48 @@ def main(arguments: Sequence[str] | None = None) -> None:
         table = TableFile(*begin)
         with path.open(encoding="utf-8") as file:
             done = {tuple(row.values()) for row in values_in(file)}
-        work = list(_work(suffix, root, train, test, {tuple(row[1:-1]) for row in done}))
+        work = list(_LEFT[suffix](root, train, test, {tuple(row[1:-1]) for row in done}))
         for rows in tqdm(work, desc=path.stem, unit="setting"):
             table.add_together(rows)
 
 
-def _work(
-    suffix: str, root: Root, train: ImageSet, test: ImageSet, done: set[tuple[str, ...]]
-) -> Iterator[Rows]:
-    """What is still to be measured of one table; each part is measured when it is asked for."""
-    if suffix == EXITS:
-        split_so = {row[:2] for row in done}
-        for bits, point in settings(root):
-            if (str(bits), "" if point is None else str(point)) not in split_so:
-                yield exits(root, train, test, bits, point)
-    elif suffix == PROGRESSIVE:
-        sent_so = {row[:3] for row in done}
-        for keep, bits, rate in DOWNLOADS:
-            if (str(keep), str(bits), f"{rate:g}") not in sent_so:
-                yield download(root, test, keep, bits, rate)
-    else:
-        if ("", "class", "") not in done:
-            yield guesses(root, train, test)
-        for point, wanted in enumerate(fitted(root, test)):
-            left = [each for each in wanted if (str(each[0]), each[1], str(point)) not in done]
-            if left:
-                yield attacks(root, point, train, test, left)
+def _splits_left(root: Root, _: ImageSet, test: ImageSet, done: set[tuple[str, ...]]) -> Work:
+    sent_so = {row[:4] for row in done}
+    for keep, bits, feature_bits, rate in TOGETHERS:
+        if (str(keep), str(bits), str(feature_bits), f"{rate:g}") not in sent_so:
+            yield together(root, test, (keep, bits, feature_bits, rate))
+
+
+def _exits_left(root: Root, train: ImageSet, test: ImageSet, done: set[tuple[str, ...]]) -> Work:
+    split_so = {row[:2] for row in done}
+    for bits, point in settings(root):
+        if (str(bits), "" if point is None else str(point)) not in split_so:
+            yield exits(root, train, test, bits, point)
+
+
+def _downloads_left(root: Root, _: ImageSet, test: ImageSet, done: set[tuple[str, ...]]) -> Work:
+    sent_so = {row[:3] for row in done}
+    for keep, bits, rate in DOWNLOADS:
+        if (str(keep), str(bits), f"{rate:g}") not in sent_so:
+            yield download(root, test, keep, bits, rate)
+
+
+def _attacks_left(root: Root, train: ImageSet, test: ImageSet, done: set[tuple[str, ...]]) -> Work:
+    if ("", "class", "") not in done:
+        yield guesses(root, train, test)
+    for point, wanted in enumerate(fitted(root, test)):
+        left = [each for each in wanted if (str(each[0]), each[1], str(point)) not in done]
+        if left:
+            yield attacks(root, point, train, test, left)
+
+
+#: What is still to be measured of each table; a part is measured when it is asked for.
+_LEFT = {
+    SPLITS: _splits_left,
+    EXITS: _exits_left,
+    PROGRESSIVE: _downloads_left,
+    PRIVACY: _attacks_left,
+}
 
 
 if __name__ == "__main__":

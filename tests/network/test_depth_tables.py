@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections import Counter
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from insitu_widgets import Link, Recipe, accuracy, derive, load_data, load_root,
 from insitu_widgets.cards import ROOTS
 from insitu_widgets.cifar100 import FETCH
 from insitu_widgets.levels.confidence import MEASURES, answer, cheapest
-from insitu_widgets.levels.split import count
+from insitu_widgets.levels.split import count, split
 from insitu_widgets.network import depth_rows, depth_tables
 from insitu_widgets.network.catalogue import condition, shipped
 from insitu_widgets.network.depth_rows import (
@@ -23,6 +24,7 @@ from insitu_widgets.network.depth_rows import (
     GUESSES,
     PRIVACY,
     PROGRESSIVE,
+    SPLITS,
     download_of,
     exits_of,
     guesses_of,
@@ -30,17 +32,22 @@ from insitu_widgets.network.depth_rows import (
     load_exits,
     load_privacy,
     load_progressive,
+    load_splits,
+    split_of,
 )
-from insitu_widgets.network.depth_tables import DOWNLOADS, STOPS, WIDEST_FITTED, main
+from insitu_widgets.network.depth_tables import DOWNLOADS, STOPS, TOGETHERS, WIDEST_FITTED, main
 from insitu_widgets.network.privacy import attack, blind_guess, class_guess
 from insitu_widgets.network.progressive import arrivals, chunks
-from insitu_widgets.network.split import Uplink, cooperative_exits
+from insitu_widgets.network.split import Cooperation, Uplink, cooperative_exits
 from tests.conftest import PHOTO_ROOTS
 
 FOLDER = Path(insitu_widgets.__file__).parent / "catalogue"
 ROOT, LAST = "vgg-digits", 6
-SUFFIXES = (EXITS, PROGRESSIVE, PRIVACY)
-READERS = (depth_rows.read_exits, depth_rows.read_progressive, depth_rows.read_privacy)
+SUFFIXES = (EXITS, PROGRESSIVE, PRIVACY, SPLITS)
+READERS = (
+    *(depth_rows.read_exits, depth_rows.read_progressive, depth_rows.read_privacy),
+    depth_rows.read_splits,
+)
 
 
 @pytest.fixture(scope="module")
@@ -127,11 +134,28 @@ def test_its_attacks_are_those_of_live_attackers(tables, images, roots, monkeypa
             assert found[bits, attacker][point] == pytest.approx(live.psnr_db, abs=1e-3)
 
 
+def test_its_splits_are_those_of_a_live_uplink(tables, images, roots):
+    root, test = roots[ROOT], images[1]
+    assert [held.sent for held in tables[3]] == list(TOGETHERS)
+    for held in tables[3]:
+        assert list(held.estimates) == list(range(LAST + 1))
+        for point in (0, 2, LAST):
+            recipe = Recipe(ROOT, point or None, held.keep, held.bits)
+            halves = split(root, point, derive(root, recipe).module if point else None)
+            link = Link(1.0, bit_error_rate=held.bit_error_rate)
+            uplink = Uplink(held.feature_bits, link, np.random.default_rng(0))
+            *_, last = accuracy(Cooperation(halves, uplink), test)
+            assert held.estimates[point] == last
+    exact = tables[3][1].estimates
+    *_, whole = accuracy(root, test)
+    assert set(exact.values()) == {whole}  # wherever it is split
+
+
 def test_stopped_it_goes_on_with_what_is_not_whole(folder, tmp_path, monkeypatch):
     """As if it had been stopped in each table: once inside a line, too."""
     monkeypatch.setattr("insitu_widgets.network.privacy.STEPS", 5)
     whole = {path.name: path.read_text() for path in folder.iterdir()}
-    for suffix, stop in zip(SUFFIXES, ("4,3,", "1.0,32,", "1,ridge,0,"), strict=True):
+    for suffix, stop in zip(SUFFIXES, ("4,3,", "1.0,32,", "1,ridge,0,", "1.0,4,8,"), strict=True):
         text = whole[ROOT + suffix]
         (tmp_path / (ROOT + suffix)).write_text(text[: text.index(f"{ROOT},{stop}") + 7])
     calls = []
@@ -140,11 +164,12 @@ def test_stopped_it_goes_on_with_what_is_not_whole(folder, tmp_path, monkeypatch
         real = getattr(depth_tables, name)
         return lambda *all_: calls.append(name) or real(*all_)
 
-    for name in ("exits", "download", "attacks", "guesses"):
+    for name in ("exits", "download", "attacks", "guesses", "together"):
         monkeypatch.setattr(depth_tables, name, counted(name))
     measured(tmp_path)
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == whole
-    assert calls == ["exits"] * 3 + ["download"] * 4 + ["attacks"] * LAST
+    begun_anew = {"together": 4, "exits": 3, "download": 4, "attacks": LAST}
+    assert Counter(calls) == begun_anew
     with pytest.raises(SystemExit, match="other weights or images"):
         main([ROOT, "--images", "61", "--out", str(tmp_path)])
 
@@ -181,6 +206,12 @@ def test_what_is_shipped_is_whole(root):
         sent = [num_bits for num_bits, _ in held.exits]
         assert (len(sent), sent) == (last, sorted(sent))
         assert held.whole[0] < sent[-1]
+    splits = load_splits(root)
+    assert [held.sent for held in splits] == list(TOGETHERS)
+    for held in splits:
+        assert list(held.estimates) == list(range(last + 1))
+        assert {each.seen for each in held.estimates.values()} == {1000}
+    assert len(set(splits[1].estimates.values())) == 1  # exact features, wherever it is split
     sizes = count(load_root(root), (3, 32, 32)).values
     for held in load_privacy(root):
         points = [p for p in range(last) if held.attacker == "ridge" or sizes[p] <= WIDEST_FITTED]
@@ -252,13 +283,19 @@ def test_what_was_not_measured_is_refused_and_what_was_is_named():
     for guard, seed in (("none", 0), ("clamp", 1)):
         with pytest.raises(ValueError, match=f"Got .* guard {guard} · seed {seed}"):
             download_of(name, **floats, guard=guard, seed=seed)
+    sentence = (
+        r"the split must be .*: 100 % at 4 bit · features 4 bit · bit-error rate 0; .* "
+        r"Got 100 % at 4 bit · features 3 bit · bit-error rate 0"
+    )
+    with pytest.raises(ValueError, match=sentence):
+        split_of(name, keep=1.0, bits=4, feature_bits=3, bit_error_rate=0.0)
     with pytest.raises(ValueError, match=r"ridge on 4 bit; ridge on 1 bit; network on 4 bit\. Got"):
         heard_of(name, bits=1, attacker="network")
     with pytest.raises(ValueError, match="Got class on 0 bit"):
         heard_of(name, bits=0, attacker="class")
     with pytest.raises(ValueError, match=r"threshold must be a measured one \(0, .*; got 0\.123"):
         exits_of(name, bits=32, point=2, measure="entropy", source="aside").route(0.123)
-    for load in (load_exits, load_progressive, load_privacy):
+    for load in (load_exits, load_progressive, load_privacy, load_splits):
         with pytest.raises(ValueError, match=r"root must be one of resnet18-c.*got 'vgg-d"):
             load(ROOT)
 

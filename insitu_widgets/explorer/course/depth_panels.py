@@ -46,6 +46,7 @@ _TARGETS = [
 _COUNTS = [m * 10**d for d in range(6) for m in (1, 2, 5)]
 _KEEPS = (0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
 _ERROR_RATES = (0.0, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
+_ACCURACY = "Accuracy with the bits on the air"
 _FIDELITY = "How well the image is rebuilt, by split point"
 _flops = partial(quantity, unit="FLOP/s")
 _bps = partial(quantity, unit="bit/s")
@@ -154,6 +155,17 @@ def _split_steps(
         ),
     }
     missing = missing_images(network) if network in ROOTS else ""
+    if missing and network in shipped(depth_rows.SPLITS):
+        charts["accuracy"], said = _together_before(
+            network,
+            least,
+            keep=keep,
+            bits=bits,
+            feature_bits=feature_bits,
+            bit_error_rate=bit_error_rate,
+        )
+        yield Picture(charts, f"<p>{sentence}</p>{table}{said}")
+        return
     if network not in ROOTS or missing:
         why = (
             "The images are not here, so nothing is classified."
@@ -161,9 +173,7 @@ def _split_steps(
             else "No weights are shipped for this network, so nothing is classified."
         )
         remedy = f" To get them: {FETCH} (170 MB, once)." if missing else ""
-        charts["accuracy"] = Chart(
-            "Accuracy with the bits on the air", why + remedy, figures.nothing(why)
-        )
+        charts["accuracy"] = Chart(_ACCURACY, why + remedy, figures.nothing(why))
         yield Picture(charts, f"<p>{sentence}</p>{table}")
         return
     yield Picture(charts, f"<p>{sentence}</p>{table}", 0.1, complete=(WORDS, *charts))
@@ -179,8 +189,23 @@ def _split_steps(
         )
         spec = figures.accuracies(measured, costs.last, ROOTS[network].accuracy[-1])
         text = words.accuracies(measured, costs.last, bit_error_rate)
-        chart = Chart("Accuracy with the bits on the air", text, spec)
+        chart = Chart(_ACCURACY, text, spec)
         yield Picture({"accuracy": chart}, progress=0.1 + 0.9 * done / (len(times) - least))
+
+
+def _together_before(network: str, least: int, **sent: Any) -> tuple[Chart, str]:
+    """Accuracy by split point from the shipped table, and what it was measured on (HTML)."""
+    try:
+        held = depth_rows.split_of(network, **sent)
+    except ValueError as error:
+        nothing = figures.nothing("Not measured with these bits; the text says with which.")
+        said = _from_table(network, depth_rows.SPLITS, depth_rows.splits_measured(network))
+        return Chart(_ACCURACY, f"{error} (170 MB, once).", nothing), said
+    measured = {point: each for point, each in held.estimates.items() if point >= least}
+    last = ROOTS[network].num_exits
+    text = words.accuracies(measured, last, held.bit_error_rate)
+    spec = figures.accuracies(measured, last, ROOTS[network].accuracy[-1])
+    return Chart(_ACCURACY, text, spec), _from_table(network, depth_rows.SPLITS)
 
 
 def exits_panel() -> Panel:

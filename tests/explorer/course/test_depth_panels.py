@@ -22,9 +22,11 @@ from insitu_widgets.network.depth_rows import (
     EXITS,
     PRIVACY,
     PROGRESSIVE,
+    SPLITS,
     download_of,
     exits_of,
     heard_of,
+    split_of,
 )
 from tests.conftest import PHOTO_ROOTS
 
@@ -309,7 +311,35 @@ def test_the_attacks_of_a_table_have_no_pictures_and_say_what_is_missing(without
     assert "Got network on 8 bit" in panel.charts.errors["fidelity"]
 
 
-def test_without_photographs_a_split_has_its_times_and_says_how_to_classify(without_images):
+def test_without_photographs_a_split_is_as_accurate_as_it_was_measured(without_images):
+    panel, root = split_panel(), "vit-cifar100"
+    panel.controls["network"].value = root
+    sent = {"keep": 1.0, "bits": 4, "feature_bits": 4}
+    for least, rate in ((1, 0.0), (0, 1e-2)):
+        panel.controls["least"].value = least
+        panel.controls["bit_error_rate"].value = rate
+        held = split_of(root, **sent, bit_error_rate=rate).estimates
+        shown = charts(panel)
+        line = shown["accuracy"]["spec"]["data"][0]
+        assert list(line["x"]) == list(held)[least:]
+        assert line["y"] == pytest.approx([100 * held[p].accuracy for p in line["x"]], abs=0.05)
+        assert len(shown["times"]["spec"]["data"][0]["x"]) == 7
+        told = html.unescape(panel.words.value)
+        assert f"Shipped measurement, on {condition(root, SPLITS)[8:]}" in told
+        assert "-m insitu_widgets.data cifar100" in told
+    panel.controls["keep"].value = 0.3
+    shown = charts(panel)
+    assert shown["accuracy"]["spec"]["data"] == []
+    assert "Got 30 % at 4 bit · features 4 bit" in shown["accuracy"]["text"]
+    told = html.unescape(panel.words.value)
+    assert "; 20 % at 4 bit · features 4 bit · bit-error rate 0;" in told
+    assert len(shown["times"]["spec"]["data"][0]["x"]) == 7
+
+
+def test_without_photographs_and_without_a_table_a_split_says_how_to_classify(
+    without_images, monkeypatch
+):
+    monkeypatch.setattr(depth_panels, "shipped", lambda _: ())
     panel = split_panel()
     panel.controls["network"].value = "vit-cifar100"
     shown = charts(panel)
