@@ -346,7 +346,7 @@ def test_the_command_writes_weights_card_and_model_card(trained, digits):
 def test_a_new_card_has_the_fields_of_the_shipped_ones(trained):
     new = json.loads((trained / "vgg-digits.json").read_text())
     shipped = json.loads((WEIGHTS / "vgg-digits.json").read_text())
-    assert new.keys() == shipped.keys()
+    assert new.keys() == shipped.keys() - {"alone"}  # which another training adds
     for field in ("name", "family", "data", "classes", "parameters", "exit_parameters"):
         assert new[field] == shipped[field]
     assert new["data_sha256"] == shipped["data_sha256"]
