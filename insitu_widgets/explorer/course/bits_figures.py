@@ -20,7 +20,7 @@ from insitu_widgets.explorer.figures import (
     titled,
 )
 from insitu_widgets.levels.mixed import LayerLoss
-from insitu_widgets.units import error_rate
+from insitu_widgets.units import error_rate, percent
 
 Spec = dict[str, Any]
 #: Losses below it are drawn at it.
@@ -90,6 +90,15 @@ def accuracy_lines(
         "data": data,
         "layout": lay_out(axis, {"title": titled("Accuracy (%)"), "range": [low, 103]}),
     }
+
+
+def said(lines: Mapping[str, Line], rates: Sequence[float]) -> str:
+    """Each line's accuracies in words, by bit-error rate."""
+    return "; ".join(
+        f"{name}: "
+        + ", ".join(f"{percent(e.accuracy)} at {error_rate(rates[int(i)])}" for i, e in points)
+        for name, points in lines.items()
+    )
 
 
 def bits_by_layer(bits: Mapping[str, int], weights: Mapping[str, int]) -> Spec:

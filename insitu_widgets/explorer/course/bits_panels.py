@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -188,7 +188,7 @@ def _protection(root: str, bits: int, code_rate: float) -> Iterator[Picture]:
             "Bit-error rate of the body",
             [(i, error_rate(r)) for i, r in enumerate(rates)],
         )
-        said = _said(coded, rates)
+        said = figures.said(coded, rates)
         said = f"{said} (of {live.measured_on(root)})."
         chart = Chart("Accuracy against bit errors, by coding", said, spec)
         yield Picture({"coding": chart}, "", 0.1 + 0.4 * (place + 1) / len(rates))
@@ -278,17 +278,8 @@ def _hardening(
             draws = live.draws_of(root) if rate else (0,)
             sent = [live.sent_accuracy(network, root, rate, draw) for draw in draws]
             lines[name].append((place, live.averaged(sent)))
-            said = _said(lines, _TRIED)
+            said = figures.said(lines, _TRIED)
             ticks = [(i, error_rate(rate)) for i, rate in enumerate(_TRIED)]
             spec = figures.accuracy_lines(lines, "Bit-error rate of the codes", ticks)
             chart = Chart("Accuracy against bit errors", f"{said}.", spec)
             yield Picture({"errors": chart}, f"<p>{said}.</p>", done / work)
-
-
-def _said(lines: Mapping[str, figures.Line], rates: Sequence[float]) -> str:
-    """Each line's accuracies in words, by bit-error rate."""
-    return "; ".join(
-        f"{name}: "
-        + ", ".join(f"{percent(e.accuracy)} at {error_rate(rates[int(i)])}" for i, e in points)
-        for name, points in lines.items()
-    )

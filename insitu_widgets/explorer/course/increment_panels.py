@@ -145,8 +145,7 @@ def on_demand_panel() -> Panel:
         "Pre-generated, or made on demand?",
         "Measured: processor seconds of one thread until the packet is ready (medians), and the "
         "bytes that the prepared variants take. Photographs take minutes to train on: of their "
-        "roots the re-training was timed before, with 100 batches, and the accuracies were "
-        "measured before.",
+        "roots the re-training was timed before, and the accuracies were measured before.",
         {
             "root": choice("Root", [*bits_live.DIGITS_ROOTS, *_large()], "vgg-digits"),
             "keep": slider("Weights kept", live.KEEPS[1:], 0.2, lambda keep: percent(keep, 0)),

@@ -263,10 +263,7 @@ def _hardened(root: str) -> Iterator[Picture]:
     spec = figures.accuracy_lines(
         lines, "Bit-error rate of the codes", [(float(n), name) for n, name in enumerate(names)]
     )
-    said = "; ".join(
-        f"{network}: " + ", ".join(f"{percent(e.accuracy)} at {names[int(n)]}" for n, e in points)
-        for network, points in lines.items()
-    )
+    said = figures.said(lines, rates)
     table = html_table(
         ["Bit-error rate", *draws],
         [
