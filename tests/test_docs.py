@@ -1,5 +1,6 @@
 """What the documents say is there: links, pictures, the instructor's snippets, the citation."""
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -114,3 +115,11 @@ def test_the_citation_names_this_version_and_the_paper():
     paper = record["preferred-citation"]
     assert paper["title"].startswith("In-situ Model Downloading")
     assert [author["family-names"] for author in paper["authors"]] == ["Huang", "Wu", "Liu", "Qi"]
+
+
+def test_what_is_said_of_trainings_without_exits_is_in_the_cards():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for name in ("resnet18-cifar100", "vgg16-cifar100"):
+        card = ROOT / "insitu_widgets" / "weights" / f"{name}.json"
+        alone = json.loads(card.read_text(encoding="utf-8"))["alone"]
+        assert f"{100 * alone['accuracy']:.2f} %" in readme
