@@ -10,6 +10,21 @@ from insitu_widgets.errors import in_range
 Z_95 = 1.959964
 
 
+def paired_interval(gained: float, lost: float, seen: int) -> tuple[float, float, float]:
+    """Accuracy that one network gains on another over the same images, with its 95 % interval.
+
+    Parameters
+    ----------
+    gained, lost
+        Images that it alone answers rightly, and that the other one alone does.
+    seen
+        Images, at least 1. The interval is normal.
+    """
+    middle = (gained - lost) / seen
+    half = Z_95 * (((gained + lost) / seen - middle**2) / seen) ** 0.5
+    return middle, middle - half, middle + half
+
+
 @dataclass(frozen=True)
 class Estimate:
     """Accuracy after ``seen`` images of which ``correct`` were right.

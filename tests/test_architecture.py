@@ -156,11 +156,13 @@ def test_there_is_no_circle():
             {"tqdm"},
             {
                 "train",
+                "explorer.course.point_tables",
                 "network.candidates",
                 "network.depth_tables",
                 "network.hardened",
                 "network.healed",
                 "network.judged",
+                "network.paired",
                 "network.study",
                 "network.sweep",
                 "levels.all_in_one",

@@ -18,7 +18,7 @@ import csv
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import product
-from math import sqrt
+from math import hypot, sqrt
 from pathlib import Path
 from statistics import mean, variance
 from typing import TYPE_CHECKING
@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from insitu_widgets.cards import ROOTS, card_of
 from insitu_widgets.data import balanced, load_data
-from insitu_widgets.estimate import Z_95
+from insitu_widgets.estimate import Z_95, paired_interval
 from insitu_widgets.evaluate import right_answers
 from insitu_widgets.levels.derive import derive
 from insitu_widgets.network.candidates import (
@@ -118,12 +118,10 @@ class Judged:
 
         The interval is normal: of paired images, and of the draws, where there are several.
         """
-        middle = mean(self._losses)
-        moved = (mean(self.lost) + mean(self.gained)) / self.seen
-        spread = (moved - middle**2) / self.seen
+        middle, _, high = paired_interval(mean(self.lost), mean(self.gained), self.seen)
+        half = high - middle
         if len(self.lost) > 1:
-            spread += variance(self._losses) / len(self.lost)
-        half = Z_95 * sqrt(spread)
+            half = hypot(half, Z_95 * sqrt(variance(self._losses) / len(self.lost)))
         return middle, middle - half, middle + half
 
     @property

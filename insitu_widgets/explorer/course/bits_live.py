@@ -15,6 +15,8 @@ from insitu_widgets.data import ImageSet, balanced
 from insitu_widgets.estimate import Estimate
 from insitu_widgets.evaluate import accuracy, batch_of
 from insitu_widgets.explorer.course import loaded
+from insitu_widgets.explorer.course.beforehand import measured_before
+from insitu_widgets.explorer.live import missing_images
 from insitu_widgets.levels import mixed
 from insitu_widgets.levels.nested_bits import Nested, nest
 from insitu_widgets.levels.quantised import Quantised, quantise_network, tensors_of
@@ -27,6 +29,10 @@ DIGITS_ROOTS = ("resnet-digits", "vgg-digits", "vit-digits")
 HELD = slice(800, 1000)
 #: Photographs that each point of a curve is measured on: some seconds of ResNet-18.
 POINT_IMAGES = 500
+#: Nested bits: the widths of the whole, and those that the steps may be chosen for.
+NESTED_WIDTHS, BEST_AT = (4, 6, 8), (2, 3, 4)
+#: Coding and protection: widths, and the bit-error rates of either figure.
+SENT_WIDTHS, CODED_RATES, PROTECTED_RATES = (2, 3, 4, 6, 8), (1e-6, 1e-5, 1e-4, 1e-3), (1e-3, 1e-2)
 #: Channel draws that a point is averaged over; of photographs there is one.
 SEEDS = 3
 
@@ -46,6 +52,8 @@ def point_images(name: str) -> ImageSet:
 
 def measured_on(name: str) -> str:
     """The number and the kind of these images, in words."""
+    if missing_images(name):
+        return f"{POINT_IMAGES} test photographs, measured before"
     return f"{len(point_images(name))} test {'digits' if is_quick(name) else 'photographs'}"
 
 
@@ -88,6 +96,7 @@ def quantised_bytes(name: str, quantiser: str, bits: int) -> int:
 
 
 @lru_cache(maxsize=512)
+@measured_before
 def quantised_accuracy(name: str, quantiser: str, bits: int) -> Estimate:
     """Its accuracy, after it has been packed and restored."""
     parcel = codebooks.pack_quantised(quantised(name, quantiser, bits))
@@ -118,6 +127,7 @@ def answers_of(name: str) -> Tensor:
 
 
 @lru_cache(maxsize=512)
+@measured_before
 def mixed_accuracy(name: str, widths: tuple[int, ...]) -> Estimate:
     """Accuracy with these bits by layer."""
     root, bits = loaded.root_of(name), dict(zip(weights_of(name), widths, strict=True))
@@ -131,12 +141,14 @@ def nested(name: str, bits: int, best_at: int) -> Nested:
 
 
 @lru_cache(maxsize=512)
+@measured_before
 def prefix_accuracy(name: str, bits: int, best_at: int, width: int) -> Estimate:
     """Accuracy of a prefix of it."""
     return at_point(nested(name, bits, best_at).prefix(width).module(loaded.root_of(name)), name)
 
 
 @lru_cache(maxsize=512)
+@measured_before
 def coded_accuracy(name: str, bits: int, coder: str, ber: float, seed: int) -> Estimate:
     """Accuracy of a stream of codes sent with bit errors."""
     network = quantised(name, PER_CHANNEL, bits)
@@ -146,6 +158,7 @@ def coded_accuracy(name: str, bits: int, coder: str, ber: float, seed: int) -> E
 
 
 @lru_cache(maxsize=512)
+@measured_before
 def protected_accuracy(name: str, bits: int, protected: int, ber: float, seed: int) -> Estimate:
     """Accuracy with the first bits of each code protected, the others sent with bit errors."""
     network = quantised(name, PER_CHANNEL, bits)

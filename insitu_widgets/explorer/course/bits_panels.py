@@ -8,10 +8,9 @@ import numpy as np
 
 from insitu_widgets.air import codebooks, entropy, protection
 from insitu_widgets.estimate import Estimate
+from insitu_widgets.explorer.course import beforehand, loaded
 from insitu_widgets.explorer.course import bits_figures as figures
 from insitu_widgets.explorer.course import bits_live as live
-from insitu_widgets.explorer.course import loaded
-from insitu_widgets.explorer.live import left_out, measurable
 from insitu_widgets.explorer.panels import Chart, Panel, Picture, choice, number, slider
 from insitu_widgets.levels import retrain
 from insitu_widgets.levels.quantised import quantise_layer, quantise_network
@@ -19,7 +18,6 @@ from insitu_widgets.levels.quantisers import PER_CHANNEL, QUANTISERS, WIDEST_PRO
 from insitu_widgets.units import error_rate, percent, quantity
 
 _FLIPS = 25
-_RATES = (1e-3, 1e-2)
 _TRIED = (0.0, 1e-3, 1e-2, 3e-2)
 
 
@@ -34,12 +32,12 @@ def quantisers_panel() -> Panel:
         "Measured: all 797 test digits, or 500 test photographs; sizes are packed bytes (codes, "
         "tables, header).",
         {
-            "root": choice("Root", measurable(), "vgg-digits"),
+            "root": choice("Root", beforehand.offered(), "vgg-digits"),
             "quantiser": choice("Quantiser", list(QUANTISERS)),
             "bits": slider("Bits a weight", (1, 2, 3, 4), 2, _bits),
         },
         _quantisers,
-        note=left_out(),
+        note=beforehand.not_offered(),
     )
 
 
@@ -80,7 +78,7 @@ def _quantisers(root: str, quantiser: str, bits: int) -> Iterator[Picture]:
             figures.accuracy_lines(lines, "Packed size (kB)", low=0.0), size / 1e3
         )
         chart = Chart("Accuracy against packed size, 1 to 4 bits", here, spec)
-        yield Picture({"size": chart}, f"<p>{here}</p>", done / len(order))
+        yield Picture({"size": chart}, f"<p>{here}</p>{beforehand.told(root)}", done / len(order))
 
 
 def nested_bits_panel() -> Panel:
@@ -90,12 +88,12 @@ def nested_bits_panel() -> Panel:
         "Measured: packed bytes, and accuracy on all 797 test digits or 500 test photographs. "
         "Prefix and refinement together are the fine model to the bit.",
         {
-            "root": choice("Root", measurable(), "vgg-digits"),
-            "bits": slider("Bits of the whole", (4, 6, 8), 4, _bits),
-            "best_at": slider("Steps chosen for", (2, 3, 4), 4, _bits),
+            "root": choice("Root", beforehand.offered(), "vgg-digits"),
+            "bits": slider("Bits of the whole", live.NESTED_WIDTHS, 4, _bits),
+            "best_at": slider("Steps chosen for", live.BEST_AT, 4, _bits),
         },
         _nested,
-        note=left_out(),
+        note=beforehand.not_offered(),
     )
 
 
@@ -135,7 +133,8 @@ def _nested(root: str, bits: int, best_at: int) -> Iterator[Picture]:
         spec = figures.accuracy_lines(lines, "Bits received of each code", ticks)
         said += f" (of {live.measured_on(root)})"
         chart = Chart("Accuracy of each prefix", f"{said}.", spec)
-        yield Picture({"accuracy": chart}, f"<p>{words}. {said}.</p>", 0.1 + 0.9 * width / bits)
+        shown = f"<p>{words}. {said}.</p>{beforehand.told(root)}"
+        yield Picture({"accuracy": chart}, shown, 0.1 + 0.9 * width / bits)
 
 
 def protection_panel() -> Panel:
@@ -145,8 +144,8 @@ def protection_panel() -> Panel:
         "Measured: packed streams, real flips (3 draws), all 797 test digits; of photographs one "
         "draw, 500 test images. The reliable channel's cost is assumed: the rate of its code.",
         {
-            "root": choice("Root", measurable(), "vgg-digits"),
-            "bits": slider("Bits a weight", (2, 3, 4, 6, 8), 4, _bits),
+            "root": choice("Root", beforehand.offered(), "vgg-digits"),
+            "bits": slider("Bits a weight", live.SENT_WIDTHS, 4, _bits),
             "code_rate": slider(
                 "Reliable code rate",
                 (0.25, 1 / 3, 0.5, 0.75, 0.9),
@@ -155,7 +154,7 @@ def protection_panel() -> Panel:
             ),
         },
         _protection,
-        note=left_out(),
+        note=beforehand.not_offered(),
     )
 
 
@@ -173,8 +172,8 @@ def _protection(root: str, bits: int, code_rate: float) -> Iterator[Picture]:
         f"{wrong['huffman'][1]:,} at worst, of {network.num_weights:,}: a flip that changes a "
         f"code's length moves all that follows ({_FLIPS} flips, one at a time)."
     )
-    yield Picture({}, f"<p>{words}</p>", 0.1)
-    rates = (1e-6, 1e-5, 1e-4, 1e-3)
+    yield Picture({}, f"<p>{words}</p>{beforehand.told(root)}", 0.1)
+    rates = live.CODED_RATES
     coded: dict[str, list[tuple[float, Estimate]]] = {
         "fixed length": [],
         "Huffman codes": [],
@@ -193,14 +192,14 @@ def _protection(root: str, bits: int, code_rate: float) -> Iterator[Picture]:
         chart = Chart("Accuracy against bit errors, by coding", said, spec)
         yield Picture({"coding": chart}, "", 0.1 + 0.4 * (place + 1) / len(rates))
     lines: dict[str, list[tuple[float, Estimate]]] = {
-        f"bit-error rate {error_rate(rate)}": [] for rate in _RATES
+        f"bit-error rate {error_rate(rate)}": [] for rate in live.PROTECTED_RATES
     }
     ticks = []
     for protected in range(bits + 1):
         parts = protection.split(layers, protected)
         cost = parts.air_bits(code_rate) / 8e3
         ticks.append((float(protected), f"{protected}<br>{cost:.0f} kB"))
-        for name, rate in zip(lines, _RATES, strict=True):
+        for name, rate in zip(lines, live.PROTECTED_RATES, strict=True):
             found = [live.protected_accuracy(root, bits, protected, rate, seed) for seed in draws]
             lines[name].append((protected, live.averaged(found)))
         said = "; ".join(

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from insitu_widgets.air.channel import GUARDS, Link
 from insitu_widgets.cards import ROOTS
-from insitu_widgets.cifar100 import FETCH, misnamed
+from insitu_widgets.cifar100 import FETCH
 from insitu_widgets.explorer.course import depth_figures as figures
 from insitu_widgets.explorer.course import depth_words as words
+from insitu_widgets.explorer.course.beforehand import from_table
 from insitu_widgets.explorer.live import left_out, missing_images
 from insitu_widgets.explorer.panels import WORDS, Chart, Panel, Picture, choice, number, slider
 from insitu_widgets.levels.recipe import BITS, Recipe
 from insitu_widgets.network import depth_rows
-from insitu_widgets.network.catalogue import condition, shipped
+from insitu_widgets.network.catalogue import shipped
 from insitu_widgets.network.tradeoff import (
     Terms,
     best_splits,
@@ -60,13 +61,6 @@ def _root_choice(name: str, suffix: str) -> Any:
 
 def _not_offered(suffix: str) -> str:
     return left_out([root for root in ROOTS if root not in shipped(suffix)])
-
-
-def _from_table(network: str, suffix: str, settings: str = "") -> str:
-    """Say (HTML) that what is shown is a shipped measurement, of what, and how to measure."""
-    where = f"The images of {ROOTS[network].data} are not on this machine"
-    reason = f"{where}; to measure, get them: {FETCH} (170 MB, once). {misnamed()}".strip()
-    return words.from_table(condition(network, suffix), settings, reason)
 
 
 def _bits_slider(label: str, value: int) -> Any:
@@ -199,13 +193,13 @@ def _together_before(network: str, least: int, **sent: Any) -> tuple[Chart, str]
         held = depth_rows.split_of(network, **sent)
     except ValueError as error:
         nothing = figures.nothing("Not measured with these bits; the text says with which.")
-        said = _from_table(network, depth_rows.SPLITS, depth_rows.splits_measured(network))
+        said = from_table(network, depth_rows.SPLITS, depth_rows.splits_measured(network))
         return Chart(_ACCURACY, f"{error} (170 MB, once).", nothing), said
     measured = {point: each for point, each in held.estimates.items() if point >= least}
     last = ROOTS[network].num_exits
     text = words.accuracies(measured, last, held.bit_error_rate)
     spec = figures.accuracies(measured, last, ROOTS[network].accuracy[-1])
-    return Chart(_ACCURACY, text, spec), _from_table(network, depth_rows.SPLITS)
+    return Chart(_ACCURACY, text, spec), from_table(network, depth_rows.SPLITS)
 
 
 def exits_panel() -> Panel:
@@ -301,7 +295,7 @@ def _exits_steps(
                 figures.shares(routing, point),
             ),
         },
-        (_from_table(network, depth_rows.EXITS) if missing else "")
+        (from_table(network, depth_rows.EXITS) if missing else "")
         + words.threshold(
             found,
             wanted,
@@ -358,7 +352,7 @@ def _progressive_steps(
             for num_bits, estimate in (*held.exits, held.whole)
         )
         others = "; ".join(map(str, depth_rows.load_progressive(network)))
-        yield _arriving(rows, whole, 1.0, _from_table(network, depth_rows.PROGRESSIVE, others))
+        yield _arriving(rows, whole, 1.0, from_table(network, depth_rows.PROGRESSIVE, others))
         return
     yield from _downloading(Recipe(network, keep=keep, bits=bits), link, guard, seed)
 
@@ -467,6 +461,6 @@ def _heard_before(network: str, feature_bits: int, attacker: str) -> Picture:
     last = ROOTS[network].num_exits
     spec = figures.fidelity(held.psnr_db, references, last)
     text = words.fidelity(held.psnr_db, references)
-    said = _from_table(network, depth_rows.PRIVACY, depth_rows.attacks_measured(network))
+    said = from_table(network, depth_rows.PRIVACY, depth_rows.attacks_measured(network))
     table = words.fidelity_table(held.psnr_db, references, last)
     return Picture({"fidelity": Chart(_FIDELITY, text, spec)}, f"{said}<p>{text}</p>{table}")

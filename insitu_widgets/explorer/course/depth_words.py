@@ -123,16 +123,6 @@ def shares(found: Routing, point: int) -> str:
     return f"{percent(on_device, 0)} of the images leave on the device. {', '.join(said)}."
 
 
-def from_table(condition: str, settings: str, reason: str) -> str:
-    """What a shipped table was measured on (HTML), and why nothing is measured now.
-
-    ``condition`` is the table's own note, ``settings`` names all that it holds, ``reason`` the
-    remedy.
-    """
-    what = condition.removeprefix("images: ") + (f". Measured: {settings}" if settings else "")
-    return f"<p>{escape(f'Shipped measurement, on {what}. {reason}')}</p>"
-
-
 def threshold(
     found: Routing | Chosen | None,
     used: float,

@@ -13,9 +13,14 @@ from insitu_widgets.air.increment import NotNestedError, order_bits
 from insitu_widgets.air.payload import Packet, pack, unpack
 from insitu_widgets.cards import NESTED_ROOTS, ROOTS
 from insitu_widgets.estimate import Estimate
-from insitu_widgets.explorer.course import bits_figures, bits_live, loaded, parameter_figures
+from insitu_widgets.explorer.course import (
+    beforehand,
+    bits_figures,
+    bits_live,
+    loaded,
+    parameter_figures,
+)
 from insitu_widgets.explorer.course import parameter_live as live
-from insitu_widgets.explorer.live import left_out, measurable
 from insitu_widgets.explorer.panels import Chart, Panel, Picture, choice, slider
 from insitu_widgets.levels.derive import derive
 from insitu_widgets.levels.pruning import Healing, heal
@@ -42,26 +47,25 @@ _RETRAINED = "made on demand, re-trained"
 
 def increments_panel() -> Panel:
     """A model that grows on the device over several channel uses."""
-    shipped = [name for name in ROOTS if live.nested_name(name) in NESTED_ROOTS]
-    nested = [name for name in shipped if name in measurable()]
+    nested = [name for name in ROOTS if live.nested_name(name) in NESTED_ROOTS]
     return Panel(
         "Incremental download",
         "Measured: packed bytes, accuracy on all 797 test digits, or 1,000 test photographs, after "
         "each packet. Modelled: arrival, as bits ÷ rate.",
         {
-            "root": choice("Root, all-in-one", nested, "vgg-digits"),
+            "root": choice("Root, all-in-one", beforehand.offered(nested), "vgg-digits"),
             "ladder": choice("What grows", list(live.LADDERS)),
             "rate_bps": slider("Link", _RATES, 1e6, lambda rate: quantity(rate, "bit/s")),
             "fate": choice("On the way", list(FATES)),
         },
         _increments,
-        note=left_out(shipped),
+        note=beforehand.not_offered(nested),
     )
 
 
 def _increments(root: str, ladder: str, rate_bps: float, fate: str) -> Iterator[Picture]:
     name = live.nested_name(root)
-    sent, images = live.ladder(name, live.LADDERS[ladder]), loaded.images_of(name)
+    sent, told_before = live.ladder(name, live.LADDERS[ladder]), beforehand.told(root)
     parts, whole = ([p.num_bits / 8 for p in packets] for packets in (sent.parts, sent.packets))
     over = sum(parts) / whole[-1] - 1
     slowest = max(sent.making_s)
@@ -79,15 +83,16 @@ def _increments(root: str, ladder: str, rate_bps: float, fate: str) -> Iterator[
     lines: dict[str, list[tuple[float, Estimate]]] = {"increments": []}
     told = []
     for done, held, arrived, note in _arrivals(sent.parts, FATES[fate](len(parts))):
-        found = bits_live.estimate(held.module, images)
+        found = live.held_accuracy(held)
         lines["increments"].append((arrived / 1e3, found))
         when = quantity(Link(rate_bps).time_s(8 * arrived), "s")
         told.append(f"{when}: {note or percent(found.accuracy)}")
         spec = _while_arriving(lines)
-        said = f"{held.recipe}. Of {len(images):,} test images after {'; '.join(told)}."
+        said = f"{held.recipe}. Of {found.seen:,} test images after {'; '.join(told)}."
         charts["accuracy"] = Chart("Accuracy while the packets arrive", said, spec)
-        yield Picture(charts, f"<p>{words}</p><p>{said}</p>", 0.1 + 0.8 * done / len(parts))
-    direct = bits_live.estimate(sent.submodels[-1].module, images)
+        shown = f"<p>{words}</p><p>{said}</p>{told_before}"
+        yield Picture(charts, shown, 0.1 + 0.8 * done / len(parts))
+    direct = live.held_accuracy(sent.submodels[-1])
     lines["one direct download"] = [(whole[-1] / 1e3, direct)]
     said += (
         " The device's sub-model is the very same, bit for bit, as a direct download gives."
@@ -96,7 +101,7 @@ def _increments(root: str, ladder: str, rate_bps: float, fate: str) -> Iterator[
     )
     spec = _while_arriving(lines)
     charts["accuracy"] = Chart("Accuracy while the packets arrive", said, spec)
-    yield Picture(charts, f"<p>{words}</p><p>{said}</p>")
+    yield Picture(charts, f"<p>{words}</p><p>{said}</p>{told_before}")
 
 
 def _order(sent: live.Ladder, direct: float) -> str:

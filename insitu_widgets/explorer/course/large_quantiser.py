@@ -11,7 +11,9 @@ from insitu_widgets.air.codebooks import pack_quantised, unpack_quantised
 from insitu_widgets.cards import ROOTS
 from insitu_widgets.data import load_data
 from insitu_widgets.evaluate import accuracy
+from insitu_widgets.explorer.course import beforehand
 from insitu_widgets.explorer.course import bits_figures as figures
+from insitu_widgets.explorer.course.bits_live import quantised_accuracy
 from insitu_widgets.explorer.course.budget_lines import share
 from insitu_widgets.explorer.course.loaded import root_of
 from insitu_widgets.explorer.live import missing_images
@@ -55,8 +57,8 @@ def large_quantiser_panel() -> Panel:
     roots = [name for name, card in ROOTS.items() if card.data != "digits"]
     return Panel(
         "Quantisers, at the paper's scale",
-        f"Measured: each layer's error, packed bytes, and the accuracy on {IMAGES} test images "
-        "where they are on this machine. What was quantised once is kept.",
+        f"Measured: each layer's error, packed bytes, and the accuracy on {IMAGES} test images, "
+        "before where they are not on this machine. What was quantised once is kept.",
         {
             "root": choice("Root", roots, roots[0]),
             "quantiser": choice("Quantiser", list(QUANTISERS), PER_CHANNEL),
@@ -112,9 +114,14 @@ def _steps(root: str, quantiser: str, bits: int) -> Iterator[Picture]:
         f"{network.average_bits:.2f} bit a weight with its tables; quantised in "
         f"{found.seconds:.1f} s"
     )
-    missing = missing_images(root)
+    missing = beforehand.lacking(root)
     if missing:
         yield Picture({}, f"<p>{words}. {missing}</p>")
+        return
+    if missing_images(root):
+        estimate = quantised_accuracy(root, quantiser, bits)
+        told = f"{share(estimate)} right of {estimate.seen} images, measured before"
+        yield Picture({}, f"<p>{words}; {told}.</p>{beforehand.told(root)}")
         return
     arrived, _ = unpack_quantised(parcel, root_of(root))
     images = load_data(ROOTS[root].data, limit=IMAGES)

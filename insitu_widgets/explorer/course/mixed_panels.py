@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 
 from insitu_widgets.cards import ROOTS
 from insitu_widgets.estimate import Estimate
+from insitu_widgets.explorer.course import beforehand
 from insitu_widgets.explorer.course import bits_figures as figures
 from insitu_widgets.explorer.course import bits_live as live
-from insitu_widgets.explorer.live import missing_images
 from insitu_widgets.explorer.panels import Chart, Panel, Picture, choice, slider
 from insitu_widgets.levels.allocation import Allocation, LayerLoss, allocate, shipped_sensitivity
 from insitu_widgets.levels.quantisers import PER_CHANNEL
@@ -60,7 +60,7 @@ def _mixed(root: str, average: float) -> Iterator[Picture]:
         said = f"Sensitivity of {len(measured)} layers, measured before"
         yield _sensitivity(measured, len(measured), said, planned)
     start = time.perf_counter()
-    plan = _plan(measured, average)
+    plan = plan_of(measured, average)
     took_ms = 1e3 * (time.perf_counter() - start)
     weights = {layer.name: layer.weights for layer in measured}
     reached = plan.num_bits / sum(weights.values())
@@ -74,7 +74,7 @@ def _mixed(root: str, average: float) -> Iterator[Picture]:
         figures.bits_by_layer(plan.bits, weights),
     )
     yield Picture({"layers": bars}, f"<p>{words}.</p>", planned)
-    missing = missing_images(root)
+    missing = beforehand.lacking(root)
     if missing:
         empty = _accuracy({"mixed": [], "uniform": []}, reached, missing, low=0.0)
         yield Picture({"accuracy": empty}, f"<p>{words}. {missing}</p>")
@@ -86,7 +86,7 @@ def _mixed(root: str, average: float) -> Iterator[Picture]:
         if budget == int(budget):
             alike = live.quantised_accuracy(root, PER_CHANNEL, int(budget))
             lines["uniform"].append((budget, alike))
-        other = _plan(measured, budget)
+        other = plan_of(measured, budget)
         place = other.num_bits / sum(weights.values())
         point = (place, live.mixed_accuracy(root, tuple(other.bits.values())))
         if point not in lines["mixed"]:
@@ -95,10 +95,11 @@ def _mixed(root: str, average: float) -> Iterator[Picture]:
         low = 70.0 if live.is_quick(root) else 0.0
         chart = _accuracy(lines, reached, f"{words} Uniform: {alike_text}.", low)
         share = planned + (1 - planned) * done / len(BUDGETS)
-        yield Picture({"accuracy": chart}, f"<p>{words}</p>", share)
+        yield Picture({"accuracy": chart}, f"<p>{words}</p>{beforehand.told(root)}", share)
 
 
-def _plan(measured: Sequence[LayerLoss], average: float) -> Allocation:
+def plan_of(measured: Sequence[LayerLoss], average: float) -> Allocation:
+    """Bits for each layer under a budget of so many for each weight."""
     return allocate(measured, int(average * sum(layer.weights for layer in measured)))
 
 

@@ -18,7 +18,7 @@ from insitu_widgets.explorer.course.budget_lines import (
 from insitu_widgets.explorer.panels import Chart, Panel, Picture, choice, slider
 from insitu_widgets.explorer.words import html_table
 from insitu_widgets.levels.recipe import Recipe
-from insitu_widgets.network import envelope, hardened, healed, judged
+from insitu_widgets.network import envelope, hardened, healed, judged, paired
 from insitu_widgets.network.candidates import (
     BIT_ERROR_RATES,
     CODE_RATE,
@@ -228,7 +228,31 @@ def _healed(root: str) -> Iterator[Picture]:
         "network would have to spend on every recipe that is asked for, and what an all-in-one "
         "root saves.</p>"
     )
-    yield Picture({"healed": Chart("Before and after re-training", f"{said}.", spec)}, words)
+    chart = Chart("Before and after re-training", f"{said}.", spec)
+    yield Picture({"healed": chart}, words + _image_by_image(root))
+
+
+def _image_by_image(root: str) -> str:
+    """What all-in-one gains on one-shot pruning (HTML), where it was measured."""
+    if root not in shipped(paired.SUFFIX):
+        return ""
+    lines = []
+    for row in paired.load_paired(root):
+        middle, low, high = (100 * share for share in row.difference)
+        lines.append(
+            (
+                f"{percent(row.recipe.keep, 0)}, {row.recipe.bits} bit",
+                percent(row.one_shot.accuracy),
+                percent(row.all_in_one.accuracy),
+                f"{middle:+.1f} ({low:+.1f} to {high:+.1f})",
+            )
+        )
+    heading = ("weights kept", "one shot", "all-in-one", "points gained (95 %)")
+    told = condition(root, paired.SUFFIX).capitalize()
+    return (
+        "<p>All-in-one against one-shot pruning, image by image, nothing re-trained or "
+        f"recalibrated. {told}.</p>{html_table(heading, lines)}"
+    )
 
 
 def hardened_panel() -> Panel:

@@ -14,6 +14,8 @@ from insitu_widgets.cards import NESTED_SUFFIX
 from insitu_widgets.estimate import Estimate
 from insitu_widgets.explorer.course import bits_live as live
 from insitu_widgets.explorer.course import loaded
+from insitu_widgets.explorer.course.beforehand import measured_before
+from insitu_widgets.explorer.live import missing_images
 from insitu_widgets.levels import mixed, parameter, pruning, recalibrate
 from insitu_widgets.levels.derive import derive
 from insitu_widgets.levels.recipe import Recipe
@@ -25,6 +27,8 @@ KEEPS = (1.0, 0.5, 0.3, 0.2, 0.1, 0.05, 0.02)
 LARGE_KEEPS = (1.0, 0.5, 0.2, 0.1, 0.05)
 #: Shares that a single layer is pruned to.
 LAYER_KEEPS = (0.1, 0.2, 0.5)
+#: Exits (0 is the last, whatever its number) and widths at which one-shot and all-in-one are shown.
+CUT_EXITS, CUT_BITS = (3, 4, 5, 0), (2, 3, 4, 8, 32)
 #: Sub-models that grow on a device, smallest first: (exit, keep, bits) of each.
 LADDERS: dict[str, tuple[tuple[int | None, float, int], ...]] = {
     "more weights": tuple((None, keep, 4) for keep in (0.1, 0.2, 0.5, 1.0)),
@@ -61,6 +65,7 @@ def scores(root: str, kind: str, seed: int) -> dict[str, Tensor]:
 
 
 @lru_cache(maxsize=512)
+@measured_before
 def pruned_accuracy(root: str, keep: float, kind: str, seed: int) -> Estimate:
     """Accuracy of the last exit in one shot, by importance."""
     recipe = Recipe(root, keep=keep)
@@ -68,21 +73,57 @@ def pruned_accuracy(root: str, keep: float, kind: str, seed: int) -> Estimate:
     return live.at_point(submodel.module, root)
 
 
-@lru_cache(maxsize=512)
 def layer_loss(root: str, layer: str) -> mixed.LayerLoss:
     """How far the answers move when one layer alone is pruned; of large roots to one share only."""
-    images = live.held_of(root).images
     keeps = LAYER_KEEPS if live.is_quick(root) else LAYER_KEEPS[:1]
-    return pruning.pruned_layer_loss(
-        loaded.root_of(root), layer, keeps, images, live.answers_of(root)
-    )
+    losses = tuple(layer_loss_at(root, layer, keep) for keep in keeps)
+    return mixed.LayerLoss(layer, live.weights_of(root)[layer].numel(), losses)
+
+
+@lru_cache(maxsize=512)
+@measured_before
+def layer_loss_at(root: str, layer: str, keep: float) -> float:
+    """The same with one share of its weights kept, nat."""
+    images, expected = live.held_of(root).images, live.answers_of(root)
+    loss = pruning.pruned_layer_loss(loaded.root_of(root), layer, (keep,), images, expected)
+    return loss.losses[0]
+
+
+def packed(recipe: Recipe) -> tuple[Estimate, int]:
+    """Accuracy of a sub-model that was packed and unpacked, and its packet's bits."""
+    num_bits = _packet_bits(recipe)
+    return arrived_accuracy(recipe), num_bits
+
+
+@lru_cache(maxsize=1)
+def _packet(recipe: Recipe) -> Packet:
+    return pack(derive(loaded.root_of(recipe.root), recipe))
 
 
 @lru_cache(maxsize=2048)
-def packed(recipe: Recipe) -> tuple[Estimate, int]:
-    """Accuracy of a sub-model that was packed and unpacked, and its packet's bits."""
-    packet = pack(derive(loaded.root_of(recipe.root), recipe))
-    return live.at_point(unpack(packet)[0].module, recipe.root), packet.num_bits
+def _packet_bits(recipe: Recipe) -> int:
+    return _packet(recipe).num_bits
+
+
+@lru_cache(maxsize=2048)
+@measured_before
+def arrived_accuracy(recipe: Recipe) -> Estimate:
+    """Accuracy of a sub-model that was packed and unpacked, on the images of a curve's point."""
+    return live.at_point(unpack(_packet(recipe))[0].module, recipe.root)
+
+
+def held_accuracy(held: SubModel) -> Estimate:
+    """Accuracy of what a device holds, or of the same cut, where that was measured before."""
+    if missing_images(held.recipe.root):
+        return grown_accuracy(held.recipe)
+    return live.estimate(held.module, loaded.images_of(held.recipe.root))
+
+
+@measured_before
+def grown_accuracy(recipe: Recipe) -> Estimate:
+    """Accuracy of a cut of an all-in-one root, on all images that are loaded."""
+    submodel = derive(loaded.root_of(recipe.root), recipe)
+    return live.estimate(submodel.module, loaded.images_of(recipe.root))
 
 
 @lru_cache(maxsize=2048)
@@ -93,6 +134,13 @@ def recalibrated(recipe: Recipe) -> tuple[Estimate, float]:
     again = recalibrate.recalibrated(submodel, recalibrate.calibration_images(recipe.root))
     seconds = time.perf_counter() - start
     return live.at_point(unpack(pack(again))[0].module, recipe.root), seconds
+
+
+@lru_cache(maxsize=2048)
+@measured_before
+def recalibrated_accuracy(recipe: Recipe) -> Estimate:
+    """The accuracy alone, which may have been measured before."""
+    return recalibrated(recipe)[0]
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from insitu_widgets.cards import NESTED_ROOTS, ROOTS
 from insitu_widgets.estimate import Estimate
+from insitu_widgets.explorer.course import beforehand, loaded
 from insitu_widgets.explorer.course import bits_figures as figures
 from insitu_widgets.explorer.course import bits_live as live
-from insitu_widgets.explorer.course import loaded
 from insitu_widgets.explorer.course import parameter_live as pruned
 from insitu_widgets.explorer.course.parameter_figures import kept_axis
-from insitu_widgets.explorer.live import left_out, measurable
 from insitu_widgets.explorer.panels import Chart, Panel, Picture, choice, number, slider
 from insitu_widgets.levels import parameter, pruning
 from insitu_widgets.levels.mixed import LayerLoss
@@ -20,8 +19,6 @@ from insitu_widgets.levels.recipe import Recipe
 from insitu_widgets.units import percent, quantity
 
 _RETRAINED_BITS = (4, 32)
-#: No exit's number: the last, whatever it is.
-_LAST = 0
 _HEALED, _NESTED = "re-trained", "all-in-one, not re-trained"
 
 
@@ -37,12 +34,12 @@ def importance_panel() -> Panel:
         "Gradients for Taylor from the 1,000 training digits, or from 200 photographs; each "
         "layer's sensitivity from 200 of either, of large roots at 10 % only.",
         {
-            "root": choice("Root", measurable(), "vgg-digits"),
+            "root": choice("Root", beforehand.offered(), "vgg-digits"),
             "keep": slider("Weights kept", pruned.KEEPS[1:], 0.2, _share),
             "seed": number("Seed of the control", 0, 999, 0),
         },
         _importance,
-        note=left_out(),
+        note=beforehand.not_offered(),
     )
 
 
@@ -72,7 +69,7 @@ def _importance(root: str, keep: float, seed: int) -> Iterator[Picture]:
             "importance": Chart("Accuracy by importance, no re-training", said, spec),
             "sensitivity": _sensitivity(measured, len(names)),
         }
-        yield Picture(charts, f"<p>{said}</p>", 0.7 * done / len(keeps))
+        yield Picture(charts, f"<p>{said}</p>{beforehand.told(root)}", 0.7 * done / len(keeps))
     for name in names[1:]:
         measured.append(pruned.layer_loss(root, name))
         chart = _sensitivity(measured, len(names))
@@ -165,14 +162,17 @@ def nested_panel() -> Panel:
         "on 200 training digits or 1,000 photographs, without their labels; a ViT's layer norms "
         "keep none.",
         {
-            "root": choice("Root", measurable(), "vgg-digits"),
+            "root": choice("Root", beforehand.offered(), "vgg-digits"),
             "exit": slider(
-                "Exit", (3, 4, 5, _LAST), _LAST, lambda e: f"{e:g}" if e else "the last"
+                "Exit",
+                pruned.CUT_EXITS,
+                pruned.CUT_EXITS[-1],
+                lambda e: f"{e:g}" if e else "the last",
             ),
-            "bits": slider("Bits a weight", (2, 3, 4, 8, 32), 4, lambda bits: f"{bits:g} bit"),
+            "bits": slider("Bits a weight", pruned.CUT_BITS, 4, lambda bits: f"{bits:g} bit"),
         },
         _nested,
-        note=left_out(),
+        note=beforehand.not_offered(),
     )
 
 
@@ -207,9 +207,9 @@ def _nested(root: str, exit: int, bits: int) -> Iterator[Picture]:  # noqa: A002
             "keep": Chart("Accuracy against what is kept", words, by_keep),
             "size": Chart("Accuracy against packed size", words, by_size),
         }
-        yield Picture(charts, f"<p>{words}</p>", (place + 1) / len(keeps))
+        yield Picture(charts, f"<p>{words}</p>{beforehand.told(root)}", (place + 1) / len(keeps))
 
 
 def _recalibrated(recipe: Recipe) -> tuple[Estimate, int]:
     """Its accuracy; its packet has as many bits as before."""
-    return pruned.recalibrated(recipe)[0], pruned.packed(recipe)[1]
+    return pruned.recalibrated_accuracy(recipe), pruned.packed(recipe)[1]

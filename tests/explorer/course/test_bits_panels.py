@@ -11,7 +11,13 @@ import pytest
 from insitu_widgets import cifar100
 from insitu_widgets.cards import ROOTS
 from insitu_widgets.estimate import Estimate
-from insitu_widgets.explorer.course import bits_live, bits_panels, loaded, mixed_panels
+from insitu_widgets.explorer.course import (
+    beforehand,
+    bits_live,
+    bits_panels,
+    loaded,
+    mixed_panels,
+)
 from insitu_widgets.levels.allocation import shipped_sensitivity
 from insitu_widgets.levels.quantisers import PER_CHANNEL, QUANTISERS
 
@@ -75,8 +81,9 @@ def test_quantisers_of_a_large_root(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["quantisers", "nested_bits", "protection"])
-def test_a_root_without_images_is_not_offered_and_the_panel_says_so(monkeypatch, name):
+def test_a_root_without_images_and_table_is_not_offered_and_the_panel_says_so(monkeypatch, name):
     monkeypatch.setattr(cifar100, "find", lambda: None)
+    monkeypatch.setattr(beforehand, "shipped", lambda _: ())
     monkeypatch.setattr(bits_panels, f"_{name.removesuffix('_bits')}", lambda **_: iter(()))
     panel = getattr(bits_panels, f"{name}_panel")()
     assert panel.controls["root"].options == bits_live.DIGITS_ROOTS
@@ -113,6 +120,7 @@ def test_mixed_allocates_bits_without_images_and_leaves_no_accuracy_of_another_r
     panel = mixed_panels.mixed_panel()
     assert panel.charts.charts["accuracy"]["spec"]["data"][0]["x"]
     monkeypatch.setattr(cifar100, "find", lambda: None)
+    monkeypatch.setattr(beforehand, "shipped", lambda _: ())
     assert list(panel.controls["root"].options) == list(ROOTS)
     panel.controls["root"].value = LARGE
     drawn = panel.charts.charts

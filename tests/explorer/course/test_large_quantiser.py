@@ -5,7 +5,9 @@ from itertools import islice
 import plotly.graph_objects as go
 import pytest
 
+from insitu_widgets import cifar100
 from insitu_widgets.air.codebooks import pack_quantised
+from insitu_widgets.explorer.course import beforehand
 from insitu_widgets.explorer.course import large_quantiser as module
 from insitu_widgets.explorer.course.loaded import root_of
 from insitu_widgets.levels.quantised import quantise_network, tensors_of
@@ -62,16 +64,17 @@ def test_the_panel_draws_every_layer_and_tells_bytes_and_accuracy(monkeypatch, f
     assert f"right of {len(few)} images" in pictures[-1].words
 
 
-def test_without_images_it_tells_the_bytes_and_the_remedy(monkeypatch):
-    monkeypatch.setattr(module, "missing_images", lambda _: "No images here. Fetch them.")
+def test_without_images_and_table_it_tells_the_bytes_and_the_remedy(monkeypatch):
+    monkeypatch.setattr(beforehand, "lacking", lambda _: "No images here. Fetch them.")
     last = list(module._steps(ROOT, "codebook", 4))[-1]
     assert "Fetch them." in last.words
     assert last.progress == 1
 
 
 def test_the_panel_opens_on_a_large_root_and_keeps_its_controls(monkeypatch):
-    monkeypatch.setattr(module, "missing_images", lambda _: "No images here. Fetch them.")
+    monkeypatch.setattr(cifar100, "find", lambda: None)
     panel = module.large_quantiser_panel()
     assert panel.charts.errors == {}
     assert panel.controls["root"].value == "resnet18-cifar100"
     assert "4 bit" in panel.words.value
+    assert "right of 500 images, measured before." in panel.words.value

@@ -8,6 +8,7 @@ import torch
 
 from insitu_widgets import Recipe, cifar100
 from insitu_widgets.explorer.course import (
+    beforehand,
     bits_live,
     increment_panels,
     loaded,
@@ -22,8 +23,9 @@ from insitu_widgets.units import percent
 from tests.explorer.course.test_bits_panels import check, move
 
 CACHES = (
-    *(parameter_live.pruned_accuracy, parameter_live.packed, parameter_live.scores),
-    *(parameter_live.recalibrated, together_panels._candidate, together_panels._trained),
+    *(parameter_live.pruned_accuracy, parameter_live.arrived_accuracy, parameter_live.scores),
+    *(parameter_live.recalibrated, parameter_live.recalibrated_accuracy),
+    *(together_panels._candidate, together_panels._trained),
 )
 
 
@@ -37,10 +39,10 @@ def few_images(monkeypatch, few):
     monkeypatch.setattr(envelope, "WIDTHS", (2, 4))
     monkeypatch.setattr(together_panels, "_EXITS", (3, 6))
     monkeypatch.setattr(together_panels, "_BITS", (4,))
-    for cache in (*CACHES, bits_live.answers_of, parameter_live.layer_loss):
+    for cache in (*CACHES, bits_live.answers_of, parameter_live.layer_loss_at):
         cache.cache_clear()
     yield
-    for cache in (*CACHES, bits_live.answers_of, parameter_live.layer_loss):
+    for cache in (*CACHES, bits_live.answers_of, parameter_live.layer_loss_at):
         cache.cache_clear()
 
 
@@ -103,6 +105,7 @@ def test_a_large_all_in_one_root_grows(photographs):
 
 def test_what_cannot_be_offered_for_want_of_images_is_told(monkeypatch):
     monkeypatch.setattr(cifar100, "find", lambda: None)
+    monkeypatch.setattr(beforehand, "shipped", lambda _: ())
     monkeypatch.setattr(increment_panels, "_increments", lambda **_: iter(()))
     panel = increment_panels.increments_panel()
     assert panel.controls["root"].options == bits_live.DIGITS_ROOTS
