@@ -10,7 +10,6 @@ next cut. Reading the table needs no images.
 from __future__ import annotations
 
 import argparse
-import csv
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import product
@@ -28,6 +27,7 @@ from insitu_widgets.evaluate import right_answers
 from insitu_widgets.levels.derive import derive
 from insitu_widgets.levels.recipe import Recipe
 from insitu_widgets.network.catalogue import shipped_lines
+from insitu_widgets.network.depth_rows import values_in
 from insitu_widgets.network.table_file import TableFile
 from insitu_widgets.roots import load_root
 
@@ -97,7 +97,7 @@ def load_paired(root: str) -> tuple[Paired, ...]:
 
 def read(lines: Iterable[str]) -> Iterator[Paired]:
     """Rows of a table: lines of notes that begin with #, a heading, then one cut a line."""
-    for values in csv.DictReader(line for line in lines if not line.startswith("#")):
+    for values in values_in(lines):
         recipe = Recipe(values["root"], keep=float(values["keep"]), bits=int(values["bits"]))
         yield Paired(recipe, *(int(values[column]) for column in COLUMNS[3:]))
 

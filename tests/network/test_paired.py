@@ -1,5 +1,7 @@
 """All-in-one against one-shot pruning: counted image by image, of received bytes."""
 
+from pathlib import Path
+
 import pytest
 
 from insitu_widgets import Recipe, accuracy, derive, load_data, load_root
@@ -90,3 +92,9 @@ def test_what_is_shipped_is_whole_and_says_what_the_course_says():
         assert low < 0.01
         assert high > -0.01
     assert len(COLUMNS) == 7
+    notebook = Path(__file__).parents[2] / "notebooks/03_parameter_pruning_and_nesting.ipynb"
+    course = notebook.read_text(encoding="utf-8")
+    for cut, said in (((0.2, 4), "by {:.1f} ± {:.1f} points"), ((0.2, 3), "by {:.0f} ± {:.0f} in"),
+                      ((0.1, 4), "by {:.1f} ± {:.1f} (4 bit")):  # fmt: skip
+        middle, low, high = rows[cut].difference
+        assert said.format(100 * middle, 50 * (high - low)) in course

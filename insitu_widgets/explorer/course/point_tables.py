@@ -17,7 +17,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from insitu_widgets.air import entropy
-from insitu_widgets.cards import NESTED_ROOTS, ROOTS
+from insitu_widgets.cards import NESTED_ROOTS, ROOTS, card_of
 from insitu_widgets.estimate import Estimate
 from insitu_widgets.explorer.course import bits_live as live
 from insitu_widgets.explorer.course import loaded, mixed_panels
@@ -127,7 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     table = TableFile(
         path,
         f"python -m insitu_widgets.explorer.course.point_tables {root}",
-        [name for name in (root, nested) if name in {**ROOTS, **NESTED_ROOTS}],
+        [name for name in (root, nested) if card_of(name)],
         f"images: {images}; of each the first draw of the channel, seed {SEED}",
         COLUMNS,
     )
