@@ -42,7 +42,10 @@ FOLDER = Path(__file__).parents[1] / "catalogue"
 SUFFIX = "-paired.csv"
 #: Weights kept, and bits for each.
 KEEPS, WIDTHS = (0.2, 0.1), (32, 8, 4, 3)
-COLUMNS = ("root", "keep", "bits", "both", "all_in_one_only", "one_shot_only", "seen")
+COLUMNS = (
+    *("root", "nested_root", "keep", "bits"),
+    *("both", "all_in_one_only", "one_shot_only", "seen"),
+)
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,7 @@ def read(lines: Iterable[str]) -> Iterator[Paired]:
     """Rows of a table: lines of notes that begin with #, a heading, then one cut a line."""
     for values in values_in(lines):
         recipe = Recipe(values["root"], keep=float(values["keep"]), bits=int(values["bits"]))
-        yield Paired(recipe, *(int(values[column]) for column in COLUMNS[3:]))
+        yield Paired(recipe, *(int(values[column]) for column in COLUMNS[4:]))
 
 
 def measure(recipe: Recipe, images: ImageSet) -> Paired:
@@ -152,7 +155,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if recipe not in done:
             with torch.autocast("cpu", torch.bfloat16, enabled=options.bfloat16):
                 row = measure(recipe, images)
-            table.add([recipe.root, keep, bits, row.both, row.gained, row.lost, row.seen])
+            roots = (recipe.root, recipe.root + NESTED_SUFFIX)
+            table.add([*roots, keep, bits, row.both, row.gained, row.lost, row.seen])
 
 
 if __name__ == "__main__":

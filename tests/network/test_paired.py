@@ -91,7 +91,7 @@ def test_what_is_shipped_is_whole_and_says_what_the_course_says():
         _, low, high = rows[0.2, bits].difference
         assert low < 0.01
         assert high > -0.01
-    assert len(COLUMNS) == 7
+    assert len(COLUMNS) == 8
     notebook = Path(__file__).parents[2] / "notebooks/03_parameter_pruning_and_nesting.ipynb"
     course = notebook.read_text(encoding="utf-8")
     for cut, said in (((0.2, 4), "by {:.1f} ± {:.1f} points"), ((0.2, 3), "by {:.0f} ± {:.0f} in"),

@@ -24,7 +24,7 @@ from insitu_widgets.network.depth_rows import values_in
 #: How the tables' names end, and their heading: an accuracy has ``right`` and ``seen``, a loss
 #: ``nat``.
 SUFFIX = "-points.csv"
-COLUMNS = ("measurement", "setting", "right", "seen", "nat")
+COLUMNS = ("root", "measurement", "setting", "right", "seen", "nat")
 #: What stands between two arguments of a setting.
 SETTINGS = "; "
 

@@ -135,14 +135,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     left = {key_of(measure, *given)[1]: (measure, given) for measure, given in work_of(root)}
     for key, (measure, given) in tqdm(left.items(), desc=path.stem, unit="point"):
         if key not in done:
-            table.add(_row(key, measure(*given)))
+            table.add(_row(given[0], key, measure(*given)))
 
 
-def _row(key: Key, found: Estimate | float) -> Sequence[object]:
+def _row(subject: object, key: Key, found: Estimate | float) -> Sequence[object]:
     kind, setting = key
+    root = subject.root if isinstance(subject, Recipe) else subject
     if isinstance(found, Estimate):
-        return kind, SETTINGS.join(setting), found.correct, found.seen, ""
-    return kind, SETTINGS.join(setting), "", "", f"{found:.6g}"
+        return root, kind, SETTINGS.join(setting), found.correct, found.seen, ""
+    return root, kind, SETTINGS.join(setting), "", "", f"{found:.6g}"
 
 
 if __name__ == "__main__":
