@@ -85,13 +85,18 @@ def batch_of(images: Tensor) -> int:
     return max(1, BATCH_VALUES // images[0].numel())
 
 
+def answers(model: Classifier, images: ImageSet) -> Tensor:
+    """Class that the model gives each image: int64 ``[N]``, in the set's order."""
+    ready, given = _prepared(model, images), []
+    for some in images.images.split(batch_of(images.images)):
+        with torch.inference_mode():
+            given.append(ready(some).argmax(dim=1))
+    return torch.cat(given)
+
+
 def right_answers(model: Classifier, images: ImageSet) -> Tensor:
     """Tell of each image whether the model answers it rightly: bool ``[N]``, in the set's order."""
-    ready, batch, right = _prepared(model, images), batch_of(images.images), []
-    for some, labels in zip(images.images.split(batch), images.labels.split(batch), strict=True):
-        with torch.inference_mode():
-            right.append(ready(some).argmax(dim=1) == labels)
-    return torch.cat(right)
+    return answers(model, images) == images.labels
 
 
 def _estimates(model: Classifier, images: ImageSet, batch: int) -> Iterator[Estimate]:

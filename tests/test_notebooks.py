@@ -179,6 +179,6 @@ def test_the_notebooks_link_the_glossary():
 def test_it_runs(path):
     notebook = nbformat.read(path, as_version=4)
     resources = {"metadata": {"path": str(path.parent)}}
-    NotebookClient(notebook, timeout=120, kernel_name="python3", resources=resources).execute()
+    NotebookClient(notebook, timeout=300, kernel_name="python3", resources=resources).execute()
     for cell in code_cells_of(notebook):  # what fails while it is displayed does not stop a cell
         assert "Traceback" not in str(cell.outputs)

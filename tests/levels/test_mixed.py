@@ -1,7 +1,7 @@
 """Mixed precision: within the budget, near the optimum, better than the same bits for all."""
 
-import time
 from itertools import product
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from insitu_widgets import load_data, load_root
+from insitu_widgets.evaluate import answers
+from insitu_widgets.levels.allocation import shipped_sensitivity
 from insitu_widgets.levels.mixed import WIDTHS, LayerLoss, allocate, sensitivity
 from insitu_widgets.levels.quantised import quantise_network
 from insitu_widgets.levels.sensitivities import sensitivities
@@ -96,10 +98,36 @@ def test_at_two_bits_it_beats_uniform_by_far(measured, roots, digits):
     assert uneven > even + 0.05
 
 
-def test_the_plan_takes_milliseconds(measured):
-    start = time.perf_counter()
-    allocate(measured, 3 * sum(layer.weights for layer in measured))
-    assert time.perf_counter() - start < 0.05
+@pytest.mark.parametrize("bits", [2, 3, 4])
+def test_it_keeps_more_of_the_root_s_answers_than_uniform_widths(root, digits, bits):
+    layers = shipped_sensitivity(root.name)[root.num_exits]
+    plan = allocate(layers, bits * sum(layer.weights for layer in layers))
+    expected = answers(root, digits)
+    given = {
+        kind: answers(quantise_network(root, bits=widths).module(root), digits)
+        for kind, widths in (("mixed", plan.bits), ("uniform", bits))
+    }
+    kept = {kind: int((found == expected).sum()) for kind, found in given.items()}
+    assert kept["mixed"] > kept["uniform"]
+    right = {
+        kind: int((found == digits.labels).sum())
+        for kind, found in (*given.items(), ("root", expected))
+    }
+    assert right["mixed"] >= right["root"] - 6
+    if root.name != "vit-digits" or bits != 3:
+        assert right["mixed"] > right["uniform"]
+        return
+    # Uniform widths are better there, and better than the root: notebook 04 tells why.
+    assert right["uniform"] > right["root"]
+    course = Path(__file__).parents[2] / "notebooks/04_bits_and_mixed_precision.ipynb"
+    text = course.read_text(encoding="utf-8")
+    for said in (
+        f"right for {right['uniform']} of the 797 digits and mixed ones for {right['mixed']}",
+        f"the root itself is right for {right['root']}",
+        f"to all but {797 - kept['mixed']} digits",
+        f"Rounding alike changes {797 - kept['uniform']}",
+    ):
+        assert said in text
 
 
 @pytest.mark.parametrize("name", ["vgg-digits", "vit-digits", "resnet-digits-nested"])

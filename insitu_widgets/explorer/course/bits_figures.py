@@ -47,6 +47,7 @@ def accuracy_lines(
     x_title: str,
     ticks: Sequence[tuple[float, str]] | None = None,
     low: float = 0.0,
+    y_title: str = "Accuracy (%)",
 ) -> Spec:
     """Accuracy with its 95 % interval, one line a name, told apart by symbol and dash too.
 
@@ -60,6 +61,8 @@ def accuracy_lines(
         Places and labels, where the axis is not a plain one.
     low
         Where the accuracy axis begins (%).
+    y_title
+        Another share of the images, with its unit.
     """
     data = []
     for (name, points), (color, symbol, dash) in zip(lines.items(), _STYLES, strict=False):
@@ -88,7 +91,7 @@ def accuracy_lines(
         axis |= {"tickvals": [at for at, _ in ticks], "ticktext": [text for _, text in ticks]}
     return {
         "data": data,
-        "layout": lay_out(axis, {"title": titled("Accuracy (%)"), "range": [low, 103]}),
+        "layout": lay_out(axis, {"title": titled(y_title), "range": [low, 103]}),
     }
 
 

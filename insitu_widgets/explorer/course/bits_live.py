@@ -13,7 +13,7 @@ from insitu_widgets.air import codebooks, entropy, protection
 from insitu_widgets.cards import card_of
 from insitu_widgets.data import ImageSet, balanced
 from insitu_widgets.estimate import Estimate
-from insitu_widgets.evaluate import accuracy, batch_of
+from insitu_widgets.evaluate import accuracy, answers, batch_of
 from insitu_widgets.explorer.course import loaded
 from insitu_widgets.explorer.course.beforehand import measured_before
 from insitu_widgets.explorer.live import missing_images
@@ -126,12 +126,35 @@ def answers_of(name: str) -> Tensor:
     return mixed.answers(loaded.root_of(name), held_of(name).images)
 
 
+@lru_cache(maxsize=64)
+def mixed_answers(name: str, widths: tuple[int, ...]) -> Tensor:
+    """What a root with these bits by layer answers to the images of a curve's point."""
+    root, bits = loaded.root_of(name), dict(zip(weights_of(name), widths, strict=True))
+    return answers(quantise_network(root, bits=bits).module(root), point_images(name))
+
+
 @lru_cache(maxsize=512)
 @measured_before
 def mixed_accuracy(name: str, widths: tuple[int, ...]) -> Estimate:
     """Accuracy with these bits by layer."""
-    root, bits = loaded.root_of(name), dict(zip(weights_of(name), widths, strict=True))
-    return at_point(quantise_network(root, bits=bits).module(root), name)
+    return _share(mixed_answers(name, widths) == point_images(name).labels)
+
+
+@lru_cache(maxsize=512)
+@measured_before
+def mixed_agreement(name: str, widths: tuple[int, ...]) -> Estimate:
+    """Share of images that are answered, rightly or not, as the root in float32 answers them."""
+    return _share(mixed_answers(name, widths) == root_answers(name))
+
+
+@lru_cache(maxsize=8)
+def root_answers(name: str) -> Tensor:
+    """What a root answers to the images of a curve's point."""
+    return answers(loaded.root_of(name), point_images(name))
+
+
+def _share(of: Tensor) -> Estimate:
+    return Estimate(int(of.sum()), len(of))
 
 
 @lru_cache(maxsize=4)

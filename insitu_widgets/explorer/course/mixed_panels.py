@@ -21,12 +21,19 @@ from insitu_widgets.units import percent
 
 #: Bits a weight, on average.
 BUDGETS = tuple(quarters / 4 for quarters in range(8, 17))
-_SENSITIVITY, _ACCURACY = (
-    "Sensitivity: one layer quantised alone",
-    "Accuracy: mixed against uniform",
-)
+#: Those of them that all layers can have alike.
+UNIFORM = tuple(int(budget) for budget in BUDGETS if budget == int(budget))
+_SENSITIVITY = "Sensitivity: one layer quantised alone"
+#: What mixed and uniform widths are compared by: a figure's title, and its axis.
+_VIEWS = {
+    "accuracy": ("Accuracy: mixed against uniform", "Accuracy (%)"),
+    "agreement": ("Agreement: answered as the root in float32 answers", "Same answers (%)"),
+}
 #: How much of the work is done when there is a plan: where sensitivity is measured, and elsewhere.
 _MEASURED, _SHIPPED = 0.65, 0.05
+
+#: Name -> points (bits a weight, share of the images).
+Lines = dict[str, list[tuple[float, Estimate]]]
 
 
 def mixed_panel() -> Panel:
@@ -36,7 +43,7 @@ def mixed_panel() -> Panel:
         "Measured: each layer's sensitivity on 200 training digits (the roots have seen them), "
         "accuracy on all 797 test digits; of photographs sensitivity was measured before, on 1,000 "
         "training images, accuracy now, on 500 test images. The allocation is computed from the "
-        "sensitivity.",
+        "sensitivity, so what it saves are the root's answers, right or wrong: see the agreement.",
         {
             "root": choice("Root", list(ROOTS), "vgg-digits"),
             "average": slider("Budget, on average", BUDGETS, 2.0, lambda b: f"{b:.2f} bit"),
@@ -76,26 +83,60 @@ def _mixed(root: str, average: float) -> Iterator[Picture]:
     yield Picture({"layers": bars}, f"<p>{words}.</p>", planned)
     missing = beforehand.lacking(root)
     if missing:
-        empty = _accuracy({"mixed": [], "uniform": []}, reached, missing, low=0.0)
-        yield Picture({"accuracy": empty}, f"<p>{words}. {missing}</p>")
+        empty = {view: _chart(view, _no_points(), reached, missing, 0.0) for view in _VIEWS}
+        yield Picture(empty, f"<p>{words}. {missing}</p>")
         return
-    here = live.mixed_accuracy(root, tuple(plan.bits.values()))
-    words = f"{words}; {percent(here.accuracy)} of {live.measured_on(root)}."
-    lines: dict[str, list[tuple[float, Estimate]]] = {"mixed": [(reached, here)], "uniform": []}
+    yield from _compared(root, measured, plan, words, planned)
+
+
+def _compared(
+    root: str, measured: Sequence[LayerLoss], plan: Allocation, words: str, planned: float
+) -> Iterator[Picture]:
+    """Every budget's plan beside the same bits for all, point by point."""
+    weights = sum(layer.weights for layer in measured)
+    here = _of_plan(root, plan)
+    lines = {view: _no_points() for view in _VIEWS}
+    for view in _VIEWS:
+        lines[view]["mixed"].append((plan.num_bits / weights, here[view]))
+    words = (
+        f"{words}; {percent(here['accuracy'].accuracy)} of {live.measured_on(root)}, "
+        f"{here['agreement'].correct} of {here['agreement'].seen} answered as the root does."
+    )
     for done, budget in enumerate(BUDGETS, 1):
-        if budget == int(budget):
-            alike = live.quantised_accuracy(root, PER_CHANNEL, int(budget))
-            lines["uniform"].append((budget, alike))
         other = plan_of(measured, budget)
-        place = other.num_bits / sum(weights.values())
-        point = (place, live.mixed_accuracy(root, tuple(other.bits.values())))
-        if point not in lines["mixed"]:
-            lines["mixed"] = sorted([*lines["mixed"], point], key=lambda p: p[0])
-        alike_text = ", ".join(f"{b:g} bit {percent(e.accuracy)}" for b, e in lines["uniform"])
-        low = 70.0 if live.is_quick(root) else 0.0
-        chart = _accuracy(lines, reached, f"{words} Uniform: {alike_text}.", low)
+        point, found = other.num_bits / weights, _of_plan(root, other)
+        alike = _of_width(root, int(budget), len(measured)) if budget in UNIFORM else None
+        charts = {}
+        for view, line in lines.items():
+            if (point, found[view]) not in line["mixed"]:
+                line["mixed"] = sorted([*line["mixed"], (point, found[view])], key=lambda p: p[0])
+            if alike:
+                line["uniform"].append((budget, alike[view]))
+            said = ", ".join(f"{b:g} bit {percent(e.accuracy)}" for b, e in line["uniform"])
+            low = 70.0 if live.is_quick(root) else 0.0
+            marked = plan.num_bits / weights
+            charts[view] = _chart(view, line, marked, f"{words} Uniform: {said}.", low)
         share = planned + (1 - planned) * done / len(BUDGETS)
-        yield Picture({"accuracy": chart}, f"<p>{words}</p>{beforehand.told(root)}", share)
+        yield Picture(charts, f"<p>{words}</p>{beforehand.told(root)}", share)
+
+
+def _no_points() -> Lines:
+    return {"mixed": [], "uniform": []}
+
+
+def _of_plan(root: str, plan: Allocation) -> dict[str, Estimate]:
+    widths = tuple(plan.bits.values())
+    return {
+        "accuracy": live.mixed_accuracy(root, widths),
+        "agreement": live.mixed_agreement(root, widths),
+    }
+
+
+def _of_width(root: str, bits: int, layers: int) -> dict[str, Estimate]:
+    return {
+        "accuracy": live.quantised_accuracy(root, PER_CHANNEL, bits),
+        "agreement": live.mixed_agreement(root, (bits,) * layers),
+    }
 
 
 def plan_of(measured: Sequence[LayerLoss], average: float) -> Allocation:
@@ -113,11 +154,11 @@ def _sensitivity(measured: Sequence[LayerLoss], count: int, said: str, progress:
     return Picture({"sensitivity": chart}, f"<p>{said}.</p>", progress)
 
 
-def _accuracy(
-    lines: dict[str, list[tuple[float, Estimate]]], reached: float, said: str, low: float
-) -> Chart:
-    spec = figures.accuracy_lines(lines, "Code bits for each weight, on average", low=low)
-    return Chart(_ACCURACY, said, figures.with_mark(spec, reached))
+def _chart(view: str, lines: Lines, reached: float, said: str, low: float) -> Chart:
+    title, axis = _VIEWS[view]
+    across = "Code bits for each weight, on average"
+    spec = figures.accuracy_lines(lines, across, low=low, y_title=axis)
+    return Chart(title, said, figures.with_mark(spec, reached))
 
 
 __all__ = ["mixed_panel"]

@@ -65,8 +65,11 @@ def _quantised(root: str) -> Work:
 def _mixed(root: str) -> Work:
     layers = shipped_sensitivity(root)[ROOTS[root].num_exits]
     for average in mixed_panels.BUDGETS:
-        plan = mixed_panels.plan_of(layers, average)
-        yield live.mixed_accuracy, (root, tuple(plan.bits.values()))
+        widths = tuple(mixed_panels.plan_of(layers, average).bits.values())
+        yield live.mixed_accuracy, (root, widths)
+        yield live.mixed_agreement, (root, widths)
+    for bits in mixed_panels.UNIFORM:
+        yield live.mixed_agreement, (root, (bits,) * len(layers))
 
 
 def _nested_bits(root: str) -> Work:

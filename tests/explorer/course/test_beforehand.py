@@ -33,7 +33,7 @@ MEASUREMENTS = (
     *(bits_live.quantised_accuracy, bits_live.mixed_accuracy, bits_live.prefix_accuracy),
     *(bits_live.coded_accuracy, bits_live.protected_accuracy, parameter_live.pruned_accuracy),
     *(parameter_live.layer_loss_at, parameter_live.arrived_accuracy),
-    parameter_live.recalibrated_accuracy,
+    *(parameter_live.recalibrated_accuracy, bits_live.mixed_agreement, bits_live.mixed_answers),
 )
 
 
@@ -87,7 +87,7 @@ def test_what_is_better_is_better_in_the_tables():
         }
         assert width[2] < width[4] <= width[8] + 0.01
         kept = {
-            kind: table["pruned_accuracy", ("keep=0.2", f"kind={kind}", "seed=0")].accuracy
+            kind: table["pruned_accuracy", ("keep=0.5", f"kind={kind}", "seed=0")].accuracy
             for kind in ("magnitude", "random")
         }
         assert kept["magnitude"] > kept["random"] + 0.2
@@ -98,6 +98,7 @@ def test_what_is_better_is_better_in_the_tables():
     ("measure", "given"),
     [
         (bits_live.quantised_accuracy, (ROOT, PER_CHANNEL, 4)),
+        (bits_live.mixed_agreement, (ROOT, (2,) * 21)),
         (parameter_live.arrived_accuracy, (Recipe(f"{ROOT}-nested", 5, 0.2, 3),)),
         (parameter_live.layer_loss_at, (ROOT, "blocks.4.conv1.weight", 0.1)),
     ],

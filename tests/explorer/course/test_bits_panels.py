@@ -37,11 +37,16 @@ def few_images(monkeypatch, few, noise):
     monkeypatch.setattr(loaded, "images_of", chosen)
     monkeypatch.setattr(cifar100, "find", lambda: "here")
     monkeypatch.setattr(bits_live, "POINT_IMAGES", 10)
-    for name in ("quantised", "mixed", "prefix", "coded", "protected"):
-        getattr(bits_live, f"{name}_accuracy").cache_clear()
+    forget()
     yield
+    forget()
+
+
+def forget():
     for name in ("quantised", "mixed", "prefix", "coded", "protected"):
         getattr(bits_live, f"{name}_accuracy").cache_clear()
+    for measurement in ("mixed_answers", "mixed_agreement", "root_answers"):
+        getattr(bits_live, measurement).cache_clear()
 
 
 def check(panel, charts):
@@ -94,19 +99,33 @@ def test_a_root_without_images_and_table_is_not_offered_and_the_panel_says_so(mo
 
 def test_mixed():
     panel = mixed_panels.mixed_panel()
-    charts = {"sensitivity", "layers", "accuracy"}
+    charts = {"sensitivity", "layers", "accuracy", "agreement"}
     check(panel, charts)
     two = panel.charts.charts["layers"]["spec"]["data"][0]["y"]
     move(panel, charts, average=3.0)
     assert sum(panel.charts.charts["layers"]["spec"]["data"][0]["y"]) > sum(two) - 1
     assert "3.00" in panel.words.value
+    assert "of 40 answered as the root does" in panel.words.value
+    mixed, uniform = panel.charts.charts["agreement"]["spec"]["data"]
+    assert mixed["y"][0] > uniform["y"][0]
+    assert panel.charts.charts["agreement"]["spec"]["layout"]["yaxis"]["title"]["text"]
+
+
+def test_all_layers_alike_are_the_uniform_network_that_is_packed_and_restored(few):
+    same = (3,) * len(bits_live.weights_of("vgg-digits"))
+    alike = bits_live.mixed_accuracy("vgg-digits", same)
+    assert alike == bits_live.quantised_accuracy("vgg-digits", PER_CHANNEL, 3)
+    agreement = bits_live.mixed_agreement("vgg-digits", same)
+    answered = bits_live.mixed_answers("vgg-digits", same)
+    assert agreement.correct == int((answered == bits_live.root_answers("vgg-digits")).sum())
+    assert agreement.seen == len(few)
 
 
 def test_mixed_of_a_large_root_takes_what_was_measured_before(monkeypatch):
     monkeypatch.setattr(bits_live, "layer_loss", None)  # nothing is measured anew
     panel = mixed_panels.mixed_panel()
     panel.controls["root"].value = "vgg-digits"
-    charts = {"sensitivity", "layers", "accuracy"}
+    charts = {"sensitivity", "layers", "accuracy", "agreement"}
     move(panel, charts, root=LARGE)
     drawn = panel.charts.charts
     losses = shipped_sensitivity(LARGE)[ROOTS[LARGE].num_exits]
@@ -125,8 +144,9 @@ def test_mixed_allocates_bits_without_images_and_leaves_no_accuracy_of_another_r
     panel.controls["root"].value = LARGE
     drawn = panel.charts.charts
     assert min(drawn["layers"]["spec"]["data"][0]["y"]) >= 1
-    assert [line["x"] for line in drawn["accuracy"]["spec"]["data"]] == [[], []]
-    assert drawn["accuracy"]["text"].startswith("The images of cifar100 are not on this machine")
+    for view in ("accuracy", "agreement"):
+        assert [line["x"] for line in drawn[view]["spec"]["data"]] == [[], []]
+        assert drawn[view]["text"].startswith("The images of cifar100 are not on this machine")
     assert "bit by layer" in panel.words.value
     assert "python -m insitu_widgets.data cifar100" in panel.words.value
 
