@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from insitu_widgets.data import ImageSet
 
 #: What may say how much a weight matters; the last one is the control.
-IMPORTANCES = ("magnitude", "magnitude, per layer", "first-order Taylor", "random")
+IMPORTANCES = (
+    *("magnitude", "magnitude, per layer", "magnitude, layer-adaptive"),
+    *("first-order Taylor", "random"),
+)
 _IMAGES_A_GRADIENT = 10
 #: Weights of a layer of which more than whole kernels can be told apart.
 _LARGE = 250_000
@@ -31,20 +34,25 @@ _LARGE = 250_000
 _DIGITS = 16
 
 
-def importance(kind: str, network: nn.Module, images: ImageSet, seed: int = 0) -> dict[str, Tensor]:
+def importance(
+    kind: str, network: nn.Module, images: ImageSet | None = None, seed: int = 0
+) -> dict[str, Tensor]:
     """Score every weight of a network; :func:`masks` keeps those with the highest scores.
 
     Parameters
     ----------
     kind
         One of :data:`IMPORTANCES`. Magnitude compares weights over all layers, or within each
-        layer only, so that every layer keeps the same share. First-order Taylor is (w · ∂L/∂w)²,
-        summed over small batches: the squared change of the loss if the weight went (P. Molchanov
-        et al., CVPR 2019, eq. 8). Random is the control.
+        layer only, so that every layer keeps the same share; layer-adaptive it is squared and
+        divided by the sum of the squares in its layer that are no smaller (LAMP: J. Lee et al.,
+        "Layer-adaptive Sparsity for the Magnitude-based Pruning", ICLR 2021), so that each layer's
+        largest weight scores 1. First-order Taylor is (w · ∂L/∂w)², summed over small batches: the
+        squared change of the loss if the weight went (P. Molchanov et al., CVPR 2019, eq. 8).
+        Random is the control.
     network
         A root cut at an exit: images to logits.
     images
-        With labels, for the gradients.
+        With labels, for the gradients: first-order Taylor needs them, the others do not.
     seed
         Of the random scores.
 
@@ -56,17 +64,26 @@ def importance(kind: str, network: nn.Module, images: ImageSet, seed: int = 0) -
     Raises
     ------
     ValueError
-        For an unknown kind.
+        For an unknown kind, and for first-order Taylor without images.
     """
     one_of("importance", kind, IMPORTANCES)
     weights = {n: p.detach() for n, p in network.named_parameters() if is_weight(n, p)}
     if kind == "first-order Taylor":
+        if images is None:
+            msg = (
+                f"images must be an ImageSet for {kind}, which asks for the gradients of its loss; "
+                f"got None. Give training images, or take a magnitude, which needs none."
+            )
+            raise ValueError(msg)
         return _taylor(network, weights, images)
     if kind == "random":
         random = torch.Generator().manual_seed(seed)
         return {name: torch.rand(w.shape, generator=random) for name, w in weights.items()}
     magnitudes = {name: w.abs() for name, w in weights.items()}
-    return magnitudes if kind == "magnitude" else {n: _ranks(m) for n, m in magnitudes.items()}
+    if kind == "magnitude":
+        return magnitudes
+    scored = _ranks if kind == "magnitude, per layer" else _layer_adaptive
+    return {name: scored(magnitude) for name, magnitude in magnitudes.items()}
 
 
 def _taylor(
@@ -89,6 +106,17 @@ def _ranks(magnitude: Tensor) -> Tensor:
     ranks = torch.empty(order.numel())
     ranks[order] = torch.arange(order.numel(), 0, -1) / order.numel()
     return ranks.view(magnitude.shape)
+
+
+def _layer_adaptive(magnitude: Tensor) -> Tensor:
+    """Each weight's square in proportion to all in its layer that come no later by size."""
+    squares = magnitude.flatten().double().square()
+    order = squares.argsort(descending=True, stable=True)
+    scores = torch.empty_like(squares)
+    # A layer of zeros has nothing to compare: all its weights score 0.
+    larger = squares[order].cumsum(0).clamp_min(torch.finfo(torch.float64).tiny)
+    scores[order] = squares[order] / larger
+    return scores.float().view(magnitude.shape)
 
 
 def magnitude_masks(weights: Mapping[str, Tensor], keep: float) -> dict[str, Tensor]:

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from torch import nn
 from torch.nn.utils import prune
 
 from insitu_widgets import ImageSet, Recipe, derive
+from insitu_widgets.evaluate import right_answers
 from insitu_widgets.levels.depth import cut
 from insitu_widgets.levels.derive import weights_and_rest
 from insitu_widgets.levels.parameter import (
@@ -114,6 +117,36 @@ def test_per_layer_every_layer_keeps_its_share(network, few):
         assert weights[name].abs()[mask].min() >= weights[name].abs()[~mask].max()
 
 
+def test_layer_adaptive_by_hand():
+    """Each square over the sum of those in its layer no smaller; the first of a tie wins."""
+    network = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 1, bias=False))
+    with torch.no_grad():
+        network[0].weight.copy_(torch.tensor([[3.0, -4.0], [0.0, 4.0]]))
+        network[1].weight.zero_()
+    found = importance("magnitude, layer-adaptive", network)
+    expected = torch.tensor([[9 / 41, 1.0], [0.0, 16 / 32]])
+    torch.testing.assert_close(found["0.weight"], expected)
+    assert found["1.weight"].tolist() == [[0.0, 0.0]]
+
+
+def test_layer_adaptive_leaves_some_of_each_layer_and_the_largest_of_it(network, few):
+    weights, _ = weights_and_rest(network)
+    kept = masks(importance("magnitude, layer-adaptive", network, few), 0.02, weights)
+    for name, mask in kept.items():
+        assert mask.any()
+        assert weights[name].abs()[mask].min() >= weights[name].abs()[~mask].max()
+
+
+def test_layer_adaptive_holds_what_magnitude_loses(roots, network, digits):
+    root, recipe, right = roots["vgg-digits"], Recipe("vgg-digits", keep=0.1), {}
+    for kind in ("magnitude", "magnitude, layer-adaptive"):
+        module = derive(root, recipe, importance(kind, network)).module
+        right[kind] = round(100 * float(right_answers(module, digits).double().mean()))
+    course = Path(__file__).parents[2] / "notebooks/03_parameter_pruning_and_nesting.ipynb"
+    said = "{} % are left, but {} % layer-adaptive".format(*right.values())
+    assert said in course.read_text(encoding="utf-8")
+
+
 def test_taylor_by_hand():
     """One linear layer, one image: the gradient of the cross-entropy is (p - y) xᵀ."""
     layer = nn.Linear(2, 2, bias=False)
@@ -138,6 +171,10 @@ def test_scores_of_another_shape_and_unknown_kinds_are_refused(network, few):
         masks({n: w for n, w in weights.items() if not n.startswith("head")}, 0.5, weights)
     with pytest.raises(ValueError, match=r"importance must be one of magnitude, .*; got 'size'"):
         importance("size", network, few)
+    with pytest.raises(
+        ValueError, match=r"images must be .* first-order Taylor.*; got None\. Give"
+    ):
+        importance("first-order Taylor", network)
 
 
 @given(keeps, keeps)

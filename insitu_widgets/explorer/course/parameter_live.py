@@ -50,7 +50,7 @@ def nested_name(root: str) -> str:
     return root + NESTED_SUFFIX
 
 
-@lru_cache(maxsize=5)  # each kind's of a large root, which take 45 MB each, and one more
+@lru_cache(maxsize=6)  # each kind's of a large root, which take 45 MB each, and one more
 def scores(root: str, kind: str, seed: int) -> dict[str, Tensor]:
     """Importance of every weight on the way to the last exit.
 

@@ -31,6 +31,7 @@ def importance_panel() -> Panel:
     return Panel(
         "Importance",
         "Measured: one-shot pruning, float32, all 797 test digits or 500 test photographs. "
+        "Layer-adaptive magnitude (LAMP) and the other two magnitudes need no images. "
         "Gradients for Taylor from the 1,000 training digits, or from 200 photographs; each "
         "layer's sensitivity from 200 of either, of large roots at 10 % only.",
         {

@@ -3,6 +3,7 @@
 import json
 import os
 from functools import partial
+from pathlib import Path
 
 import plotly.graph_objects as go
 import pytest
@@ -27,6 +28,7 @@ from insitu_widgets.explorer.course.beforehand import key_of, load_points, read_
 from insitu_widgets.levels.quantisers import PER_CHANNEL, QUANTISERS
 from insitu_widgets.network.catalogue import shipped
 
+NOTEBOOKS = Path(__file__).parents[3] / "notebooks"
 ROOT = "resnet18-cifar100"
 SHIPPED = shipped(beforehand.SUFFIX)
 MEASUREMENTS = (
@@ -91,6 +93,27 @@ def test_what_is_better_is_better_in_the_tables():
             for kind in ("magnitude", "random")
         }
         assert kept["magnitude"] > kept["random"] + 0.2
+
+
+def test_notebook_03_says_which_importance_is_best_of_which_root():
+    course = (NOTEBOOKS / "03_parameter_pruning_and_nesting.ipynb").read_text(encoding="utf-8")
+
+    def right(root, keep):
+        table = load_points(f"{root}-cifar100")
+        return [
+            round(
+                100 * table["pruned_accuracy", (f"keep={keep}", f"kind={kind}", "seed=0")].accuracy
+            )
+            for kind in ("magnitude", "magnitude, layer-adaptive", "first-order Taylor")
+        ]
+
+    said = "{} % by magnitude, {} % layer-adaptive and {} % by Taylor".format
+    assert (
+        f"ResNet-18 with 10 % of its weights is right for {said(*right('resnet18', 0.1))}" in course
+    )
+    some = "{}, {} and {} %".format
+    assert f"VGG-16 with 20 % for {some(*right('vgg16', 0.2))}" in course
+    assert f"the ViT with 30 % for {some(*right('vit', 0.3))}" in course
 
 
 @pytest.mark.skipif(not os.environ.get("INSITU_DATA"), reason="INSITU_DATA names no folder")

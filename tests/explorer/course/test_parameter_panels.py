@@ -49,7 +49,7 @@ def few_images(monkeypatch, few):
 def test_importance():
     panel = parameter_panels.importance_panel()
     check(panel, {"importance", "sensitivity"})
-    assert len(panel.charts.charts["importance"]["spec"]["data"]) == 4
+    assert len(panel.charts.charts["importance"]["spec"]["data"]) == 5
     before = panel.words.value
     move(panel, {"importance", "sensitivity"}, keep=0.1)
     assert "10 % of the weights kept" in panel.words.value != before
