@@ -24,8 +24,11 @@ if TYPE_CHECKING:
 
 #: What may say how much a weight matters; the last one is the control.
 IMPORTANCES = (
-    *("magnitude", "magnitude, per layer", "magnitude, layer-adaptive"),
-    *("first-order Taylor", "random"),
+    "magnitude",
+    "magnitude, per layer",
+    "magnitude, layer-adaptive",
+    "first-order Taylor",
+    "random",
 )
 _IMAGES_A_GRADIENT = 10
 #: Weights of a layer of which more than whole kernels can be told apart.

@@ -86,36 +86,33 @@ def _mixed(root: str, average: float) -> Iterator[Picture]:
         empty = {view: _chart(view, _no_points(), reached, missing, 0.0) for view in _VIEWS}
         yield Picture(empty, f"<p>{words}. {missing}</p>")
         return
-    yield from _compared(root, measured, plan, words, planned)
+    yield from _compared(root, measured, average, words, planned)
 
 
 def _compared(
-    root: str, measured: Sequence[LayerLoss], plan: Allocation, words: str, planned: float
+    root: str, measured: Sequence[LayerLoss], average: float, words: str, planned: float
 ) -> Iterator[Picture]:
-    """Every budget's plan beside the same bits for all, point by point."""
+    """Every budget's plan beside the same bits for all, the budget that was asked for first."""
     weights = sum(layer.weights for layer in measured)
-    here = _of_plan(root, plan)
-    lines = {view: _no_points() for view in _VIEWS}
-    for view in _VIEWS:
-        lines[view]["mixed"].append((plan.num_bits / weights, here[view]))
-    words = (
-        f"{words}; {percent(here['accuracy'].accuracy)} of {live.measured_on(root)}, "
-        f"{here['agreement'].correct} of {here['agreement'].seen} answered as the root does."
-    )
-    for done, budget in enumerate(BUDGETS, 1):
-        other = plan_of(measured, budget)
-        point, found = other.num_bits / weights, _of_plan(root, other)
+    lines, reached = {view: _no_points() for view in _VIEWS}, 0.0
+    for done, budget in enumerate(sorted(BUDGETS, key=lambda b: b != average), 1):
+        plan = plan_of(measured, budget)
+        point, found = plan.num_bits / weights, _of_plan(root, plan)
+        if budget == average:
+            reached, same = point, found["agreement"]
+            words += f"; {percent(found['accuracy'].accuracy)} of {live.measured_on(root)}, "
+            words += f"{same.correct} of {same.seen} answered as the root does."
         alike = _of_width(root, int(budget), len(measured)) if budget in UNIFORM else None
         charts = {}
         for view, line in lines.items():
-            if (point, found[view]) not in line["mixed"]:
-                line["mixed"] = sorted([*line["mixed"], (point, found[view])], key=lambda p: p[0])
+            line["mixed"].append((point, found[view]))
             if alike:
                 line["uniform"].append((budget, alike[view]))
-            said = ", ".join(f"{b:g} bit {percent(e.accuracy)}" for b, e in line["uniform"])
+            ordered = {name: sorted(line[name], key=lambda p: p[0]) for name in line}
+            said = ", ".join(f"{b:g} bit {percent(e.accuracy)}" for b, e in ordered["uniform"])
+            said = f"{words} Uniform: {said}." if said else words
             low = 70.0 if live.is_quick(root) else 0.0
-            marked = plan.num_bits / weights
-            charts[view] = _chart(view, line, marked, f"{words} Uniform: {said}.", low)
+            charts[view] = _chart(view, ordered, reached, said, low)
         share = planned + (1 - planned) * done / len(BUDGETS)
         yield Picture(charts, f"<p>{words}</p>{beforehand.told(root)}", share)
 

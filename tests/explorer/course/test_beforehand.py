@@ -121,7 +121,7 @@ def test_notebook_03_says_which_importance_is_best_of_which_root():
     ("measure", "given"),
     [
         (bits_live.quantised_accuracy, (ROOT, PER_CHANNEL, 4)),
-        (bits_live.mixed_agreement, (ROOT, (2,) * 21)),
+        (bits_live.mixed_agreement, (ROOT, (4,) * 21)),
         (parameter_live.arrived_accuracy, (Recipe(f"{ROOT}-nested", 5, 0.2, 3),)),
         (parameter_live.layer_loss_at, (ROOT, "blocks.4.conv1.weight", 0.1)),
     ],
