@@ -1,5 +1,7 @@
 """Small shares: chosen on half of the test images, judged on the other half, beside the root."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -201,3 +203,16 @@ def test_what_is_shipped_is_the_choice_of_the_shipped_candidates():
         assert len(judged.written(rows[0])) == len(judged.written(rows[-1])) == len(COLUMNS)
         accuracy = ROOTS[root].accuracy[-1]
         assert chosen[0].right / chosen[0].seen == pytest.approx(accuracy, abs=0.02)
+
+
+def test_notebook_05_says_what_bit_errors_cost_and_where_nothing_is_protected():
+    rows = {
+        (row.share, row.job.channel.bit_error_rate): row for row in load_judged("resnet18-cifar100")
+    }
+    more = {share: 100 * (rows[share, 1e-3].loss[0] - rows[share, 0.0].loss[0]) for share in SHARES}
+    bare = {share for share in SHARES if not rows[share, 1e-3].job.channel.protected}
+    assert bare == {0.015}
+    assert max(more[share] for share in SHARES if share not in bare) < 0.1
+    course = Path(__file__).parents[2] / "notebooks/05_three_levels_together.ipynb"
+    said = f"At 1.5 % bit errors of 10⁻³ cost {more[0.015]:.1f} points more than none"
+    assert said in course.read_text(encoding="utf-8")
