@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import copy
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from insitu_widgets.roots import ENCODER, RESIDUAL
+from insitu_widgets.roots import ENCODER, RESIDUAL, TokenHead
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +25,8 @@ def for_inference(network: nn.Module) -> nn.Module:
     """A copy with each batch norm folded into the convolution before it, channels last.
 
     A transformer's self-attention takes one product for queries, keys and values, without the
-    copies between two orders of its axes that torch's module makes.
+    copies between two orders of its axes that torch's module makes. Of a ViT's last block only
+    the class token is computed where its head hears nothing else.
 
     The logits are the network's own but for rounding. The network itself stays as it is, and is
     returned as it is if it holds NaN or weights that are beyond :data:`LARGEST`.
@@ -41,6 +42,10 @@ def for_inference(network: nn.Module) -> nn.Module:
                 setattr(parent, second, nn.Identity())
         if isinstance(parent, ENCODER):
             parent.self_attention = _SelfAttention(parent.self_attention)
+    for parent in list(ready.modules()):
+        if _hears_class_tokens_only(parent):
+            name, last = list(parent.get_submodule("blocks").named_children())[-1]
+            setattr(parent.get_submodule("blocks"), name, _LastBlock(last))
     return ready.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
@@ -59,15 +64,52 @@ class _SelfAttention(nn.Module):
     def forward(self, features: Tensor, *_: Tensor, need_weights: bool) -> tuple[Tensor, None]:
         """Attend; the weights are never given, as the block that asks has no use for them."""
         assert not need_weights
-        n, length, width = features.shape
-        of_head = width // self.heads
         projected = functional.linear(features, self.weight, self.bias)
-        queries, keys, values = projected.view(n, length, 3, self.heads, of_head).permute(
-            2, 0, 3, 1, 4
-        )
-        likeness = (queries * of_head**-0.5) @ keys.transpose(-1, -2)
+        return self._attend(*self._by_head(projected, 3)), None
+
+    def first(self, features: Tensor) -> Tensor:
+        """What the first token alone hears of all the others, ``[N, 1, E]``."""
+        width = features.shape[2]
+        asked = functional.linear(features[:, :1], self.weight[:width], self.bias[:width])
+        told = functional.linear(features, self.weight[width:], self.bias[width:])
+        return self._attend(*self._by_head(asked, 1), *self._by_head(told, 2))
+
+    def _by_head(self, projected: Tensor, parts: int) -> Tensor:
+        """``[N, L, parts · E]`` as ``[parts, N, heads, L, E / heads]``."""
+        n, length, _ = projected.shape
+        return projected.view(n, length, parts, self.heads, -1).permute(2, 0, 3, 1, 4)
+
+    def _attend(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        likeness = (queries * queries.shape[-1] ** -0.5) @ keys.transpose(-1, -2)
         heard = likeness.softmax(-1) @ values
-        return self.out(heard.transpose(1, 2).reshape(n, length, width)), None
+        return self.out(heard.transpose(1, 2).flatten(2))
+
+
+class _LastBlock(nn.Module):
+    """A ViT's last block before a head that hears the class token only: ``[N, T, D] → [N, 1, D]``.
+
+    The other tokens are asked for their keys and values; nobody reads what would become of them.
+    """
+
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        self.block = block
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Compute the class token."""
+        block: Any = self.block
+        token = tokens[:, :1] + block.self_attention.first(block.ln_1(tokens))
+        return token + block.mlp(block.ln_2(token))
+
+
+def _hears_class_tokens_only(network: nn.Module) -> bool:
+    """Whether it is a ViT in blocks, as roots and cuts are, and all its heads hear no more."""
+    parts = dict(network.named_children())
+    blocks = list(parts["blocks"].children()) if "blocks" in parts else []
+    heads = [parts["head"]] if "head" in parts else parts.get("heads", network).children()
+    if not blocks or not isinstance(blocks[-1], ENCODER):
+        return False
+    return all(isinstance(head, TokenHead) for head in heads)
 
 
 def _in_a_row(parent: nn.Module) -> Iterator[tuple[str, str]]:

@@ -10,7 +10,7 @@ from torchvision.models import VisionTransformer, mobilenet_v3_small, resnet50
 from insitu_widgets import Recipe, accuracy, derive, load_root
 from insitu_widgets.evaluate import WORTH_PREPARING, accuracies
 from insitu_widgets.inference import for_inference
-from insitu_widgets.levels.depth import Joined
+from insitu_widgets.levels.depth import Joined, cut
 
 
 def with_statistics(network):
@@ -68,6 +68,32 @@ def test_torchvisions_vit_attends_to_the_same_in_fewer_steps(bfloat16):
     assert torch.allclose(found, expected, rtol=0, atol=near)
 
 
+@pytest.mark.parametrize("exits", [(1,), (6,), (2, 4), (1, 2, 3, 4, 5, 6)])
+def test_of_a_vits_last_block_only_the_class_token_is_computed(roots, digits, exits):
+    root = roots["vit-digits"]
+    whole = Joined([cut(root, exit_) for exit_ in exits])
+    ready, seen = for_inference(whole), []
+    for block in ready.blocks:
+        block.register_forward_hook(lambda _, __, tokens: seen.append(tokens.shape[1]))
+    images = digits.images[:50]
+    with torch.inference_mode():
+        for mine, theirs in zip(ready(images), whole(images), strict=True):
+            assert torch.allclose(mine, theirs, rtol=0, atol=1e-5 * float(theirs.abs().max()))
+    assert seen == [17] * (exits[-1] - 1) + [1]
+
+
+def test_a_vits_last_block_is_whole_where_a_head_hears_its_other_tokens(roots, digits):
+    class Mean(nn.Module):
+        def forward(self, tokens):
+            return tokens.mean(dim=1)
+
+    network = cut(roots["vit-digits"], 2)
+    network.head = Mean()
+    ready, images = for_inference(network), digits.images[:5]
+    with torch.inference_mode():
+        assert torch.allclose(ready(images), network(images), atol=1e-5)
+
+
 def test_accuracy_of_many_values_is_measured_on_the_folded_network(noise, monkeypatch):
     root = load_root("vgg-digits")  # any convolutions: the images decide
     first = nn.Sequential(nn.Conv2d(3, 1, 1), nn.AdaptiveAvgPool2d(8), root).eval()
@@ -101,7 +127,7 @@ def test_a_convolution_used_twice_keeps_both_its_places():
 def test_all_exits_from_one_pass_are_each_ones_accuracy(roots, digits):
     root = roots["resnet-digits"]
     cuts = [derive(root, Recipe(root.name, exit_)) for exit_ in (1, 4, None)]
-    *_, together = accuracies(Joined([cut.module for cut in cuts]), digits)
-    for cut, estimate in zip(cuts, together, strict=True):
-        *_, alone = accuracy(cut, digits)
+    *_, together = accuracies(Joined([one.module for one in cuts]), digits)
+    for one, estimate in zip(cuts, together, strict=True):
+        *_, alone = accuracy(one, digits)
         assert estimate == alone
