@@ -51,7 +51,7 @@ screenshots: $(VENV)/.installed-test
 
 test: $(VENV)/.installed-test
 	@$(RUN) tests.browser.chromium --install
-	@$(RUN) pytest
+	@$(RUN) pytest -n 2 --dist loadfile
 	@$(MAKE) --no-print-directory lint
 
 lint: $(VENV)/.installed-test

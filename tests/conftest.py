@@ -1,5 +1,7 @@
 """Fixtures that are costly to make, made once; and hypothesis without a clock or a dice box."""
 
+import os
+
 import pytest
 import torch
 from hypothesis import settings
@@ -14,6 +16,8 @@ from insitu_widgets.roots import ARCHITECTURES
 settings.register_profile("insitu", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("insitu")
 torch.set_num_threads(1)
+if "PYTEST_XDIST_WORKER" in os.environ:  # files are run side by side: what they start has one core
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 #: The roots of the embedded digits: small, always shipped, and their images are always there.
