@@ -2,7 +2,7 @@
 
 import pytest
 
-from insitu_widgets.units import error_rate, percent, quantity
+from insitu_widgets.units import duration, error_rate, percent, quantity
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,23 @@ def test_quantity(value, unit, text):
 )
 def test_error_rate(value, text):
     assert error_rate(value) == text
+
+
+@pytest.mark.parametrize(
+    ("time_s", "text"),
+    [
+        (0.0, "0 s"),
+        (0.445, "445 ms"),
+        (119.0, "119 s"),
+        (120.0, "2 min"),
+        (4720.0, "78.7 min"),
+        (7200.0, "2 h"),
+        (409e3, "4.73 d"),
+        (16.1e6, "186 d"),
+    ],
+)
+def test_a_long_time_is_told_in_minutes_hours_and_days(time_s, text):
+    assert duration(time_s) == text
 
 
 def test_percent():

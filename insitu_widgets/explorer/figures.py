@@ -65,7 +65,10 @@ _MARGIN = {"l": 54, "r": 10, "b": 36}
 
 def lay_out(x: Spec, y: Spec, **more: Any) -> Spec:
     """The layout that all charts share, with these two axes; ``more`` adds to it or replaces."""
-    axis = {"showline": True, "ticks": "outside", "zeroline": False, "automargin": True}
+    axis = {
+        "showline": True, "ticks": "outside", "zeroline": False, "automargin": True,
+        "exponentformat": "none", "separatethousands": True,
+    }  # fmt: skip
     return {
         "margin": {**_MARGIN, "t": 4},
         "font": {"size": 12},

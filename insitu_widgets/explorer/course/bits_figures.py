@@ -27,6 +27,8 @@ Spec = dict[str, Any]
 _LEAST_LOSS = 1e-6
 #: A line's points: the place on the axis, and what was measured there.
 Line = Sequence[tuple[float, Estimate]]
+#: More levels than these are drawn as a cloud.
+_FEW = 64
 #: Values, and how many weights take each.
 Levels = Sequence[tuple[float, int]]
 _STYLES = (
@@ -209,8 +211,7 @@ def weights_and_levels(edges: Sequence[float], counts: Sequence[int], levels: Le
         Values that occur after quantising, and how often.
     """
     middles = [(a + b) / 2 for a, b in pairwise(edges)]
-    top = max(counts, default=1)
-    most = max((count for _, count in levels), default=1)
+    few = len(levels) <= _FEW
     return {
         "data": [
             {
@@ -224,16 +225,30 @@ def weights_and_levels(edges: Sequence[float], counts: Sequence[int], levels: Le
             {
                 "type": "scatter",
                 "mode": "markers",
-                "name": "levels (height: how many weights take them)",
+                "name": "levels",
+                "yaxis": "y2",
                 "x": [value for value, _ in levels],
-                "y": [top * count / most for _, count in levels],
-                "customdata": [count for _, count in levels],
-                "marker": {"color": RED, "symbol": "x", "size": 8},
-                "hovertemplate": "level %{x:.3f}: %{customdata:,} weights<extra></extra>",
+                "y": [count for _, count in levels],
+                "marker": {
+                    "color": RED,
+                    "symbol": "x",
+                    "size": 8 if few else 4,
+                    "opacity": 1.0 if few else 0.5,
+                },
+                "hovertemplate": "level %{x:.3f}: %{y:,} weights<extra></extra>",
             },
         ],
         "layout": lay_out(
-            {"title": titled("Weight")}, {"title": titled("Weights in the bin")}, bargap=0.02
+            {"title": titled("Weight")},
+            {"title": titled("Weights in the bin")},
+            bargap=0.02,
+            yaxis2={
+                "title": titled("Weights at the level"),
+                "overlaying": "y",
+                "side": "right",
+                "rangemode": "tozero",
+                "showgrid": False,
+            },
         ),
     }
 
@@ -280,7 +295,7 @@ def losses(lines: Mapping[str, Sequence[float]], steps: int) -> Spec:
         ],
         "layout": lay_out(
             {"title": titled("Step (batches)"), "range": [0, steps + 1]},
-            {"title": titled("Training loss (nat)"), "rangemode": "tozero"},
+            {"title": titled("Training loss, with distillation (nat)"), "rangemode": "tozero"},
         ),
     }
 

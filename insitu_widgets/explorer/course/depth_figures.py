@@ -18,7 +18,7 @@ from insitu_widgets.explorer.figures import (
     vertical,
     whiskers,
 )
-from insitu_widgets.units import quantity
+from insitu_widgets.units import duration, time_unit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -39,8 +39,6 @@ _PARTS = (
 
 #: Accuracies closer than this are drawn on one spot.
 _NEAR = 0.03
-#: Bars longer than so many times the best one are cut off there, with an arrow.
-CUT = 5
 
 
 def place(point: int, last: int) -> str:
@@ -78,58 +76,51 @@ def sizes(download_bits: Sequence[int], upload_bits: Sequence[int]) -> Spec:
 def split_times(
     times: Sequence[SplitTime], images: int, best: Sequence[int], allowed: Sequence[int]
 ) -> Spec:
-    """Where the time goes at each split point; what is far slower than the best is cut off.
+    """Where the time goes at each split point, every bar at its own length.
 
-    ``best`` are starred: one split, or several that are as good as equal.
+    ``best`` are starred: one split, or several that are as good as equal; splits that are not
+    ``allowed`` are paler.
     """
     last = times[-1].point
     totals = [time.total_s(images) for time in times]
-    top = min(max(totals), CUT * min(totals[point] for point in best))
+    unit_s, unit = time_unit(max(totals))
     parts = {
         "download": [time.download_s for time in times],
         "device": [images * time.device_s for time in times],
         "uplink": [images * time.upload_s for time in times],
         "server": [images * time.server_s for time in times],
     }
-    drawn: dict[str, list[float]] = {}
-    room = [top] * len(times)
-    for name, seconds in parts.items():
-        drawn[name] = [min(part, left) for part, left in zip(seconds, room, strict=True)]
-        room = [left - part for part, left in zip(drawn[name], room, strict=True)]
     bars = [
         {
-            "type": "bar", "name": name, "x": [time.point for time in times], "y": drawn[name],
-            "customdata": parts[name],
+            "type": "bar", "name": name, "x": [time.point for time in times],
+            "y": [seconds / unit_s for seconds in parts[name]],
+            "customdata": [duration(seconds) for seconds in parts[name]],
             "marker": {
                 "color": color, "pattern": {"shape": pattern},
                 "opacity": [1.0 if time.point in allowed else 0.3 for time in times],
             },
-            "hovertemplate": "%{customdata:.3s}s<extra>" + name + "</extra>",
+            "hovertemplate": "%{customdata}<extra>" + name + "</extra>",
         }
         for name, color, pattern in _PARTS
     ]  # fmt: skip
     notes = [
         {
-            "text": _mark(time.point in best, total > top) + quantity(total, "s"),
-            "x": time.point, "y": min(total, top), "yanchor": "bottom", "showarrow": False,
+            "text": ("★ " if time.point in best else "") + duration(total),
+            "x": time.point, "y": total / unit_s, "yanchor": "bottom", "showarrow": False,
             "font": {"size": 11},
         }
         for time, total in zip(times, totals, strict=True)
     ]  # fmt: skip
-    label = f"Time for {images:,} image{'s' if images > 1 else ''} (s)"
+    label = f"Time for {images:,} image{'s' if images > 1 else ''} ({unit})"
     layout = lay_out(
         _places(last),
-        {"title": titled(label), "range": [0, 1.12 * top]},
+        {"title": titled(label), "range": [0, 1.12 * max(totals) / unit_s]},
         barmode="stack",
         bargap=0.25,
         annotations=notes,
     )
     layout["legend"]["traceorder"] = "normal"
     return {"data": bars, "layout": layout}
-
-
-def _mark(best: bool, cut: bool) -> str:  # noqa: FBT001
-    return "★ " if best else "↑ " if cut else ""
 
 
 def total_times(times: Sequence[SplitTime], ever_best: Sequence[int], images: int) -> Spec:

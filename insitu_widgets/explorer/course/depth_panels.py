@@ -127,7 +127,7 @@ def _split_steps(
     allowed = times[least:]
     best = best_splits(allowed, count)
     moves = changes(allowed, MOST_COUNT)
-    sentence = words.best_split(best, count, moves, costs.last)
+    sentence = words.best_split(best, count, moves, costs.last, no_image=least > 0)
     table = words.split_table(times, down, up, costs, count)
     charts = {
         "sizes": Chart(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from insitu_widgets.explorer.course.depth_figures import place
 from insitu_widgets.explorer.words import html_table, with_interval
-from insitu_widgets.units import error_rate, percent, quantity
+from insitu_widgets.units import duration, error_rate, percent, quantity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,9 +24,17 @@ COLUMNS, SIDE_PX = 12, 44
 
 
 def best_split(
-    best: Sequence[SplitTime], count: int, steps: Sequence[tuple[int, int]], last: int
+    best: Sequence[SplitTime],
+    count: int,
+    steps: Sequence[tuple[int, int]],
+    last: int,
+    *,
+    no_image: bool,
 ) -> str:
-    """Which split is the fastest now, or which are as good as equal, and where that changes."""
+    """Which split is the fastest now, or which are as good as equal, and where that changes.
+
+    ``no_image`` tells that no image may leave the device, so that split 0 is not compared.
+    """
     plural = "s" if count > 1 else ""
     if len(best) == 1:
         said = f"the fastest split is {_split_said(best[0], count, last)}"
@@ -34,14 +42,17 @@ def best_split(
         *first, final = (place(time.point, last) for time in best)
         parts = "; ".join(f"split {_split_said(time, count, last)}" for time in best)
         said = f"splits {', '.join(first)} and {final} are as good as equal; {parts}"
-    return f"For {count:,} image{plural} {said}. {moves(steps, last)}"
+    left_out = ""
+    if no_image:
+        left_out = f" No image may go up, so split {place(0, last)} does not count: it is paler."
+    return f"For {count:,} image{plural} {said}. {moves(steps, last)}{left_out}"
 
 
 def _split_said(time: SplitTime, count: int, last: int) -> str:
     """A split with its whole time, and what of it is paid once and for each image."""
     return (
-        f"{place(time.point, last)}: {quantity(time.total_s(count), 's')}, of which "
-        f"{quantity(time.download_s, 's')} for the download and {quantity(time.image_s, 's')} for "
+        f"{place(time.point, last)}: {duration(time.total_s(count))}, of which "
+        f"{duration(time.download_s)} for the download and {duration(time.image_s)} for "
         f"each image"
     )
 
@@ -90,8 +101,8 @@ def split_table(
             quantity(up[time.point], "bit"),
             quantity(costs.device_flops(time.point), "FLOP"),
             quantity(costs.server_flops(time.point), "FLOP"),
-            quantity(time.image_s, "s"),
-            quantity(time.total_s(count), "s"),
+            duration(time.image_s),
+            duration(time.total_s(count)),
         )
         for time in times
     )
@@ -156,13 +167,13 @@ def arriving(
     """When the device can answer, and how well."""
     num_bits, time_s, estimate = rows[0]
     first = (
-        f"The device answers after {quantity(time_s, 's')} ({quantity(num_bits, 'bit')}) with "
+        f"The device answers after {duration(time_s)} ({quantity(num_bits, 'bit')}) with "
         f"{percent(estimate.accuracy)}"
     )
     if whole is None:
         return f"{first}; {len(rows)} exits have arrived."
     return (
-        f"{first}; in one piece it would wait {quantity(whole[1], 's')} "
+        f"{first}; in one piece it would wait {duration(whole[1])} "
         f"({quantity(whole[0], 'bit')}) for {percent(whole[2].accuracy)}. Sending layer by layer "
         f"takes {percent(rows[-1][0] / whole[0] - 1)} more bits in all."
     )
@@ -176,7 +187,7 @@ def arrivals_table(
     if whole:
         named.append(("in one piece", *whole))
     cells = (
-        (name, quantity(num_bits, "bit"), quantity(time_s, "s"), with_interval(estimate))
+        (name, quantity(num_bits, "bit"), duration(time_s), with_interval(estimate))
         for name, num_bits, time_s, estimate in named
     )
     table = html_table(("usable", "bits so far", "at", "accuracy"), cells)

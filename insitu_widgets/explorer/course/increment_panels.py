@@ -29,7 +29,7 @@ from insitu_widgets.levels.submodel import SubModel
 from insitu_widgets.network import candidates, healed
 from insitu_widgets.network.catalogue import shipped
 from insitu_widgets.network.store import Apart, Nested
-from insitu_widgets.units import percent, quantity
+from insitu_widgets.units import duration, percent, quantity
 
 #: What may happen to the increments on their way: the order in which they arrive, by length.
 FATES: dict[str, Callable[[int], list[int]]] = {
@@ -73,19 +73,20 @@ def _increments(root: str, ladder: str, rate_bps: float, fate: str) -> Iterator[
         f"{len(parts)} packets take {quantity(sum(parts), 'B')} together, {percent(abs(over))} "
         f"{'more' if over > 0 else 'less'} than the last sub-model at once; each whole anew would "
         f"take {quantity(sum(whole), 'B')}. {_order(sent, whole[-1])}Cut and packed in "
-        f"{quantity(slowest, 's')} of processor time at most."
+        f"{duration(slowest)} of processor time at most."
     )
     spec = parameter_figures.stacked_bytes(
         {"base, then increments": parts, "one direct download": [whole[-1]], "each anew": whole}
     )
     charts = {"bytes": Chart("Bytes sent, packet by packet", words, spec)}
     yield Picture(charts, f"<p>{words}</p>", 0.1)
-    lines: dict[str, list[tuple[float, Estimate]]] = {"increments": []}
+    lines: dict[str, list[tuple[float, Estimate]]] = {}
     told = []
     for done, held, arrived, note in _arrivals(sent.parts, FATES[fate](len(parts))):
         found = live.held_accuracy(held)
-        lines["increments"].append((arrived / 1e3, found))
-        when = quantity(Link(rate_bps).time_s(8 * arrived), "s")
+        kind = "refused, all as before" if note else "increments"
+        lines.setdefault(kind, []).append((arrived / 1e3, found))
+        when = duration(Link(rate_bps).time_s(8 * arrived))
         told.append(f"{when}: {note or percent(found.accuracy)}")
         spec = _while_arriving(lines)
         said = f"{held.recipe}. Of {found.seen:,} test images after {'; '.join(told)}."
@@ -240,5 +241,5 @@ def _median_s(call: Callable[[], object]) -> float:
 
 
 def _times_chart(rows: dict[str, float]) -> Chart:
-    said = "; ".join(f"{name} {quantity(seconds, 's')}" for name, seconds in rows.items())
+    said = "; ".join(f"{name} {duration(seconds)}" for name, seconds in rows.items())
     return Chart("Time until the packet is ready", f"{said}.", parameter_figures.times(rows))

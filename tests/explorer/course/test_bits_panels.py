@@ -73,6 +73,9 @@ def test_quantisers():
     panel = bits_panels.quantisers_panel()
     check(panel, {"levels", "size"})
     assert len(panel.charts.charts["size"]["spec"]["data"]) == 6
+    weights, levels = panel.charts.charts["levels"]["spec"]["data"]
+    assert sum(levels["y"]) == sum(weights["y"])  # each weight in one bin, and at one level
+    assert levels["yaxis"] == "y2"
     move(panel, {"levels", "size"}, bits=4, quantiser="product")
     assert "product at 4 bit" in panel.words.value
 

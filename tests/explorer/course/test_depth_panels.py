@@ -92,6 +92,27 @@ def test_splits_that_are_as_good_as_equal_are_both_named_and_starred(split):
     assert [note["x"] for note in notes if note["text"].startswith("★")] == [1, 3]
 
 
+def test_every_bar_is_as_long_as_its_time_and_in_a_unit_that_is_read(split):
+    split.controls["network"].value, split.controls["least"].value = "ResNet-50", 0
+    split.controls["count"].value = 500_000
+    times = charts(split)["times"]["spec"]
+    heights = [sum(parts) for parts in zip(*(bar["y"] for bar in times["data"]), strict=True)]
+    assert times["layout"]["yaxis"]["title"]["text"] == "Time for 500,000 images (d)"
+    for note, height in zip(times["layout"]["annotations"], heights, strict=True):
+        assert note["y"] == pytest.approx(height)
+        assert note["text"].removeprefix("★ ") == f"{float(f'{height:.3g}'):g} d"
+    assert max(heights) / min(heights) > 30
+    split.controls["network"].value, split.controls["count"].value = "resnet-digits", 20
+
+
+def test_a_split_that_sends_the_image_is_said_not_to_count_where_it_may_not(split):
+    split.controls["least"].value = 1
+    assert "No image may go up, so split 0: server does not count" in charts(split)["times"]["text"]
+    split.controls["least"].value = 0
+    assert "does not count" not in charts(split)["times"]["text"]
+    split.controls["least"].value = 1
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [

@@ -159,6 +159,12 @@ def test_increments_arrive_and_what_does_not_fit_is_refused():
     move(panel, charts, fate="the second is lost")
     assert panel.words.value.count("refused") == 2
     assert "stays at" in panel.words.value
+    drawn = panel.charts.charts["accuracy"]["spec"]["data"]
+    assert [(line["name"], len(line["x"])) for line in drawn] == [
+        ("increments", 1),
+        ("refused, all as before", 2),
+        ("one direct download", 1),
+    ]
     move(panel, charts, fate="the last two are swapped", rate_bps=1e5)
     assert panel.words.value.count("refused") == 1
 
