@@ -204,6 +204,10 @@ function render({ model, el }) {
   const configs = new Map();
   const waiting = new Set();
   let frame = 0;
+  // A chart takes another width without its grid doing so: beside the first one comes a second.
+  const fit = new ResizeObserver((entries) => {
+    for (const { target } of entries) if (target.layout && target.clientWidth) Plotly.Plots.resize(target);
+  });
 
   function lit(spec) {
     return document.body.classList.contains("insitu-dark") ? lightened(spec) : spec;
@@ -275,6 +279,7 @@ function render({ model, el }) {
       if (!cards.has(name)) {
         cards.set(name, makeCard(name));
         grid.appendChild(cards.get(name));
+        fit.observe(cards.get(name).querySelector(".insitu-plot"));
       }
       if (!everything && drawn.get(name) === JSON.stringify(chart)) continue;
       if (chart.html) draw(name); // costs next to nothing
@@ -349,10 +354,6 @@ function render({ model, el }) {
       schedule(true);
     }
     if (waiting.size && !frame) frame = requestAnimationFrame(drawWaiting);
-    for (const name of drawn.keys()) {
-      const plot = cards.get(name).querySelector(".insitu-plot");
-      if (plot.layout) Plotly.Plots.resize(plot);
-    }
   });
   resize.observe(grid);
   // A kernel that has died says nothing; the page must.
@@ -385,6 +386,7 @@ function render({ model, el }) {
     clearInterval(pulse);
     model.off("msg:custom", listen);
     resize.disconnect();
+    fit.disconnect();
     document.removeEventListener("click", onClick);
     system.removeEventListener("change", theme);
     for (const [event, callback] of Object.entries(listeners)) model.off(event, callback);

@@ -248,6 +248,9 @@ def weights_and_levels(edges: Sequence[float], counts: Sequence[int], levels: Le
                 "side": "right",
                 "rangemode": "tozero",
                 "showgrid": False,
+                "automargin": True,
+                "separatethousands": True,
+                "exponentformat": "none",
             },
         ),
     }
