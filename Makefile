@@ -6,6 +6,7 @@ LAB_PORT := $(if $(filter file,$(origin PORT)),8888,$(PORT))
 PYTHON ?=
 VENV ?= .venv
 HANDOUT ?= build/handout
+JOBS ?=
 
 ifeq ($(OS),Windows_NT)
   BIN := $(VENV)/Scripts
@@ -31,6 +32,7 @@ help:
 	@echo 'make clean       remove caches and build products (and leave $(VENV))'
 	@echo
 	@echo 'PORT=8867        another port            PYTHON=python3.12   another interpreter'
+	@echo 'JOBS=2           test so many files at a time (tests that keep time may then fail on a busy machine)'
 	@echo 'VENV=.venv       where to install; remove that folder to install afresh'
 
 dashboard: $(VENV)/.installed
@@ -51,7 +53,7 @@ screenshots: $(VENV)/.installed-test
 
 test: $(VENV)/.installed-test
 	@$(RUN) tests.browser.chromium --install
-	@$(RUN) pytest -n 2 --dist loadfile
+	@$(RUN) pytest $(if $(JOBS),-n $(JOBS) --dist loadfile)
 	@$(MAKE) --no-print-directory lint
 
 lint: $(VENV)/.installed-test

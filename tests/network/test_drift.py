@@ -202,7 +202,9 @@ def test_a_change_is_met_while_the_stream_runs(roots, digits):
             watch.look()
     log = device.log()
     assert [swap.switched for swap in log.swaps] == [True]
-    assert 200 < watch.alarms[0].frame < 260
+    alarm = watch.alarms[0].frame
+    # In answers, for a busy machine loses frames.
+    assert 0 < sum(200 <= answer.frame <= alarm for answer in log.answers) < 70
     assert watch.models[1] == "inverted"
     good = {0: [], 1: []}
     for answer in log.answers:

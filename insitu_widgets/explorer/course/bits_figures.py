@@ -248,6 +248,7 @@ def weights_and_levels(edges: Sequence[float], counts: Sequence[int], levels: Le
                 "side": "right",
                 "rangemode": "tozero",
                 "showgrid": False,
+                "tickmode": "auto",
                 "automargin": True,
                 "separatethousands": True,
                 "exponentformat": "none",
