@@ -61,10 +61,15 @@ def titled(text: str) -> Spec:
 
 
 _MARGIN = {"l": 54, "r": 10, "b": 36}
+#: Its ticks are its own, and so its lines would cross those of the axis on the left.
+_RIGHT: Spec = {"overlaying": "y", "side": "right", "showgrid": False, "tickmode": "auto"}
 
 
-def lay_out(x: Spec, y: Spec, **more: Any) -> Spec:
-    """The layout that all charts share, with these two axes; ``more`` adds to it or replaces."""
+def lay_out(x: Spec, y: Spec, right: Spec | None = None, **more: Any) -> Spec:
+    """The layout that all charts share, with these two axes; ``more`` adds to it or replaces.
+
+    ``right`` is another vertical axis, ``"y2"``, for series that are counted in something else.
+    """
     axis = {
         "showline": True, "ticks": "outside", "zeroline": False, "automargin": True,
         "exponentformat": "none", "separatethousands": True,
@@ -74,6 +79,7 @@ def lay_out(x: Spec, y: Spec, **more: Any) -> Spec:
         "font": {"size": 12},
         "xaxis": {**axis, **x},
         "yaxis": {**axis, **y},
+        **({"yaxis2": {**axis, **_RIGHT, **right}} if right else {}),
         "legend": {
             "orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0, "font": {"size": 11},
             "itemwidth": 30, "itemsizing": "constant",

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import nbformat
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
@@ -61,6 +62,19 @@ def serving(notebook: Path, log: Path) -> Iterator[str]:
         process.terminate()
         status = process.wait(30)
     assert status == 0, log.read_text()
+
+
+@contextmanager
+def serving_cell(source: str, folder: Path) -> Iterator[str]:
+    """Serve a notebook with one cell, written to ``folder`` beside the log; yields the address."""
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(source)],
+        metadata={"kernelspec": {"name": "python3", "display_name": "3", "language": "python"}},
+    )
+    path = folder / "cell.ipynb"
+    nbformat.write(notebook, path)
+    with serving(path, folder / "log") as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

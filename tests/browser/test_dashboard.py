@@ -6,7 +6,6 @@ from dataclasses import replace
 from html import unescape
 from urllib.parse import urlencode, urlsplit
 
-import nbformat
 import psutil
 import pytest
 
@@ -15,7 +14,7 @@ from insitu_widgets.explorer.state import Explorer
 from insitu_widgets.network.permalink import from_query, to_query
 from insitu_widgets.network.situation import PRESETS, Situation
 from insitu_widgets.units import percent, quantity
-from tests.browser.conftest import serving
+from tests.browser.conftest import serving_cell
 
 COMPLETE = """() => {
   const tile = document.querySelector(".insitu-tile-measured");
@@ -469,13 +468,7 @@ def fail_above_one_second(latency_s, *rest):
 figures.required_rates = fail_above_one_second
 dashboard()
 """
-    notebook = nbformat.v4.new_notebook(
-        cells=[nbformat.v4.new_code_cell(source)],
-        metadata={"kernelspec": {"name": "python3", "display_name": "3", "language": "python"}},
-    )
-    path = tmp_path / "failing.ipynb"
-    nbformat.write(notebook, path)
-    with serving(path, tmp_path / "log") as url:
+    with serving_cell(source, tmp_path) as url:
         open_page(page, url)
         press(page, "latency_s", "End")
         page.wait_for_function(

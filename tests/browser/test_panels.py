@@ -1,9 +1,8 @@
 """A panel's figures on a page: each as wide as its card, and one message where it fails."""
 
-import nbformat
 import pytest
 
-from tests.browser.conftest import serving
+from tests.browser.conftest import serving_cell
 
 SOURCE = """
 from insitu_widgets.explorer.course.bits_figures import losses
@@ -24,13 +23,7 @@ WIDTHS = """() => [...document.querySelectorAll(".insitu-card")].map((card) => [
 
 @pytest.fixture
 def panel(page, tmp_path):
-    notebook = nbformat.v4.new_notebook(
-        cells=[nbformat.v4.new_code_cell(SOURCE)],
-        metadata={"kernelspec": {"name": "python3", "display_name": "3", "language": "python"}},
-    )
-    path = tmp_path / "panel.ipynb"
-    nbformat.write(notebook, path)
-    with serving(path, tmp_path / "log") as url:
+    with serving_cell(SOURCE, tmp_path) as url:
         page.goto(url)
         page.wait_for_selector(".insitu-first .main-svg")
         yield page

@@ -241,18 +241,8 @@ def weights_and_levels(edges: Sequence[float], counts: Sequence[int], levels: Le
         "layout": lay_out(
             {"title": titled("Weight")},
             {"title": titled("Weights in the bin")},
+            right={"title": titled("Weights at the level"), "rangemode": "tozero"},
             bargap=0.02,
-            yaxis2={
-                "title": titled("Weights at the level"),
-                "overlaying": "y",
-                "side": "right",
-                "rangemode": "tozero",
-                "showgrid": False,
-                "tickmode": "auto",
-                "automargin": True,
-                "separatethousands": True,
-                "exponentformat": "none",
-            },
         ),
     }
 
