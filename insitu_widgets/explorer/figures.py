@@ -14,7 +14,7 @@ from insitu_widgets.air.channel import GUARDS
 from insitu_widgets.air.rates import REFERENCE_RATES, parameter_counts, required_rate_bps
 from insitu_widgets.cards import NESTED_ROOTS
 from insitu_widgets.levels.recipe import WIDEST_CODE
-from insitu_widgets.units import error_rate, percent, quantity
+from insitu_widgets.units import error_rate, percent, quantity, time_unit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -53,6 +53,8 @@ GROUND = "#FFFFFF"
 ZERO = 1e-8
 #: The smallest rate on that axis.
 _NEXT = 1e-7
+#: Units of a time: their seconds, their symbols, and where the next one begins.
+_TIMES = ((1.0, "s", 60.0), (60.0, "min", 60.0), (3600.0, "h", 24.0), (86_400.0, "d", 1e6))
 
 
 def titled(text: str) -> Spec:
@@ -239,20 +241,43 @@ def log_bytes(low: float, high: float, title: str) -> Spec:
 
 
 def log_axis(values: Sequence[float], title: str, unit: str) -> Spec:
-    """A logarithmic axis around positive values, its ticks with prefixes."""
+    """A logarithmic axis around positive values; its ticks have prefixes, long times' minutes."""
     low, high = log10(min(values)) - 0.25, log10(max(values)) + 0.25
+    if unit == "s" and time_unit(10.0**high)[1] != "s":
+        ticks = _ticks_of_times(low, high)
+    else:
+        ticks = {tick: quantity(tick, unit).strip() for tick in _powers_of_ten(low, high)}
+    return {
+        "type": "log", "title": titled(title), "range": [low, high], "tickangle": 0,
+        "tickvals": list(ticks), "ticktext": [t.replace(" ", "\u202f") for t in ticks.values()],
+    }  # fmt: skip
+
+
+def _powers_of_ten(low: float, high: float) -> list[float]:
     step = max(1, round((high - low) / 5))
     decades = [d for d in range(-9, 19) if low <= d <= high and d % step == 0]
     if len(decades) > 1:
-        ticks = [10.0**d for d in decades]
-    else:
-        fine = (m * 10.0**d for d in range(-9, 19) for m in (1, 2, 5))
-        ticks = [tick for tick in fine if low <= log10(tick) <= high]
-    said = [quantity(tick, unit).strip().replace(" ", "\u202f") for tick in ticks]
-    return {
-        "type": "log", "title": titled(title), "range": [low, high], "tickangle": 0,
-        "tickvals": ticks, "ticktext": said,
-    }  # fmt: skip
+        return [10.0**d for d in decades]
+    fine = (m * 10.0**d for d in range(-9, 19) for m in (1, 2, 5))
+    return [tick for tick in fine if low <= log10(tick) <= high]
+
+
+def _ticks_of_times(low: float, high: float) -> dict[float, str]:
+    """Seconds, minutes, hours, days: ones and tens, and what lies between them on a short axis.
+
+    None stands close below the next unit.
+    """
+    for steps in ((1,), (1, 2, 5)):
+        ticks = {
+            m * ten * unit: f"{m * ten:g} {name}" if unit > 1.0 else quantity(m * ten, name)
+            for unit, name, most in _TIMES
+            for ten in (10.0**d for d in range(-9 if unit == 1.0 else 0, 6))
+            for m in steps
+            if 1.5 * m * ten < most and low <= log10(m * ten * unit) <= high
+        }
+        if len(ticks) > 1:
+            break
+    return dict(list(ticks.items())[:: -(-len(ticks) // 8)])
 
 
 def vertical(x: float, *, visible: bool = True) -> Spec:

@@ -93,6 +93,7 @@ def test_it_measures_in_one_thread(warm):
     assert psutil.Process(warm.pid).num_threads() == 1
 
 
+@pytest.mark.realtime
 def test_it_is_interrupted_and_goes_on(warm):
     with kernel(warm.path) as one:
         start = time.monotonic()

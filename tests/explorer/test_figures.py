@@ -192,3 +192,20 @@ def test_no_line_goes_from_0_over_rates_that_nobody_measured():
     go.Figure({"data": [{"type": "scatter", **apart}]})
     for whole in ({**line, "x": [figures.ZERO, 1e-7, 1e-4]}, {**line, "x": [1e-6, 1e-5, 1e-4]}):
         assert figures.apart_from_zero(whole) == whole
+
+
+@pytest.mark.parametrize(
+    ("times", "said"),
+    [
+        ([0.002, 30.0], ["10 ms", "100 ms", "1 s", "10 s"]),
+        ([2.0, 900.0], ["10 s", "1 min", "10 min"]),
+        ([4000.0, 9000.0], ["1 h", "2 h"]),
+        ([0.5, 3e6], ["1 s", "10 s", "1 min", "10 min", "1 h", "10 h", "1 d", "10 d"]),
+    ],
+)
+def test_a_logarithmic_axis_says_long_times_as_people_do(times, said):
+    axis = figures.log_axis(times, "Time", "s")
+    assert [text.replace("\u202f", " ") for text in axis["ticktext"]] == said
+    assert axis["tickvals"] == sorted(axis["tickvals"])
+    for value in axis["tickvals"]:
+        assert 10 ** axis["range"][0] <= value <= 10 ** axis["range"][1]

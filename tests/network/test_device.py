@@ -17,6 +17,8 @@ from insitu_widgets.network.device import Device, DownloadError
 from insitu_widgets.network.device_log import PHASES
 from insitu_widgets.roots import load_root
 
+pytestmark = pytest.mark.realtime
+
 FAST = Link(1e12)
 SWAPS = 1000
 

@@ -185,6 +185,7 @@ def test_a_false_alarm_fetches_nothing():
     assert device.swaps == []
 
 
+@pytest.mark.realtime
 def test_a_change_is_met_while_the_stream_runs(roots, digits):
     """All of it, really: frames, threads, an alarm, a choice, a download, a swap."""
     root, recipe = roots["vgg-digits"], Recipe("vgg-digits", bits=8)

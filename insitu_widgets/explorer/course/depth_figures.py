@@ -127,18 +127,20 @@ def total_times(times: Sequence[SplitTime], ever_best: Sequence[int], images: in
     """Total time against the number of images, for the splits that are ever the best."""
     last = times[-1].point
     counts = [m * 10**d for d in range(7) for m in (1, 2, 5)][:-2]
+    totals = [[times[point].total_s(count) for count in counts] for point in ever_best]
     data = [
         series(
             f"split {place(point, last)}",
             counts,
-            [times[point].total_s(count) for count in counts],
+            totals[style],
             style,
             mode="lines",
-            hovertemplate="%{x:,} images: %{y:.3s}s<extra>%{fullData.name}</extra>",
+            text=[duration(total) for total in totals[style]],
+            hovertemplate="%{x:,} images: %{text}<extra>%{fullData.name}</extra>",
         )
         for style, point in enumerate(ever_best)
     ]
-    seconds = [y for line in data for y in line["y"] if y > 0]
+    seconds = [total for line in totals for total in line if total > 0]
     return {
         "data": data,
         "layout": lay_out(
@@ -319,7 +321,8 @@ def arriving(exits: Sequence[tuple[float, Estimate]], whole: tuple[float, Estima
             mode="markers+text",
             text=[str(exit_) for exit_ in range(1, len(exits) + 1)],
             textposition="bottom center",
-            hovertemplate="exit %{text} at %{x:.3s}s: %{y:.1f} %<extra></extra>",
+            customdata=[duration(time) for time in times],
+            hovertemplate="exit %{text} at %{customdata}: %{y:.1f} %<extra></extra>",
         ),
     ]
     if whole:
@@ -330,7 +333,8 @@ def arriving(exits: Sequence[tuple[float, Estimate]], whole: tuple[float, Estima
                 [100 * whole[1].accuracy],
                 3,
                 mode="markers",
-                hovertemplate="%{x:.3s}s: %{y:.1f} %<extra>in one piece</extra>",
+                customdata=[duration(whole[0])],
+                hovertemplate="%{customdata}: %{y:.1f} %<extra>in one piece</extra>",
             )
         )
     return {

@@ -11,6 +11,8 @@ from insitu_widgets.explorer.course.device_panels import swap_panel
 from insitu_widgets.explorer.course.trigger_panels import trigger_panel
 from insitu_widgets.explorer.runner import Inline
 
+pytestmark = pytest.mark.realtime
+
 
 class Kept(Inline):
     """Run the request to its end, or a part of it, and keep every picture."""
