@@ -37,7 +37,7 @@ def for_inference(network: nn.Module) -> nn.Module:
     for parent in list(ready.modules()):
         for first, second in _in_a_row(parent):
             convolution, norm = parent.get_submodule(first), parent.get_submodule(second)
-            if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+            if _foldable(convolution, norm):
                 setattr(parent, first, fuse_conv_bn_eval(convolution, norm))
                 setattr(parent, second, nn.Identity())
         if isinstance(parent, ENCODER):
@@ -112,10 +112,18 @@ def _hears_class_tokens_only(network: nn.Module) -> bool:
     return all(isinstance(head, TokenHead) for head in heads)
 
 
+def _foldable(convolution: nn.Module | None, norm: nn.Module | None) -> bool:
+    """Whether they are torch's own, so that nothing else is done to weights, with statistics."""
+    if type(convolution) is not nn.Conv2d or type(norm) is not nn.BatchNorm2d:
+        return False
+    return norm.running_mean is not None and norm.running_var is not None
+
+
 def _in_a_row(parent: nn.Module) -> Iterator[tuple[str, str]]:
     """Names of children that surely run one after the other."""
-    if isinstance(parent, nn.Sequential):
-        yield from pairwise(name for name, _ in parent.named_children())
+    if isinstance(parent, nn.Sequential) and type(parent).forward is nn.Sequential.forward:
+        names = (name.split(".") for name, _ in parent.named_modules(remove_duplicate=False))
+        yield from pairwise(name[0] for name in names if len(name) == 1 and name[0])
     elif isinstance(parent, RESIDUAL):
         numbers = [name.removeprefix("conv") for name, _ in parent.named_children()]
         yield from ((f"conv{n}", f"bn{n}") for n in numbers if n.isdecimal())

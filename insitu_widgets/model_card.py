@@ -20,7 +20,7 @@ from insitu_widgets.plans import has_bfloat16
 from insitu_widgets.roots import Root, is_weight
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 #: How much of an exit's accuracy half precision may change.
 HALF_LOSS = 0.001
@@ -36,9 +36,17 @@ def exit_accuracies(root: Root, images: ImageSet, batch: int = 500) -> list[floa
     return [round(float(value) / len(images), 6) for value in correct]
 
 
-def _digest(images: ImageSet) -> str:
-    payload = images.images.numpy().tobytes() + images.labels.numpy().tobytes()
-    return hashlib.sha256(payload).hexdigest()
+def digest(tensors: Iterable[torch.Tensor]) -> str:
+    """SHA-256 of what they hold, one after the other (their shapes do not matter)."""
+    summed = hashlib.sha256()
+    for tensor in tensors:
+        summed.update(tensor.detach().reshape(-1).contiguous().view(torch.uint8).numpy())
+    return summed.hexdigest()
+
+
+def images_digest(images: ImageSet) -> str:
+    """What tells images and their labels from others (SHA-256)."""
+    return digest([images.images, images.labels])
 
 
 def weights_digest(name: str) -> str:
@@ -106,7 +114,7 @@ def write_card(
         "exit_parameters": _exit_parameters(root),
         "accuracy": exit_accuracies(root, test_set),
         "images": {"train": len(train_set), "test": len(test_set)},
-        "data_sha256": {"train": _digest(train_set), "test": _digest(test_set)},
+        "data_sha256": {"train": images_digest(train_set), "test": images_digest(test_set)},
         "seed": seed,
         "seconds": round(seconds, 1),
         "device": _device(mixed=mixed),

@@ -18,7 +18,8 @@ class Remembered(Generic[T]):
     """A function of a tensor whose results are kept as long as the tensor lives and stays the same.
 
     Tensors are told apart by identity, not by content: ask with a network's own parameter, not with
-    a view of it. One that is trained further is worked out again.
+    a view of it. One that is trained further, or is given other memory, is worked out again. What
+    is written into its ``.data`` is not seen: autograd does not count it.
 
     Parameters
     ----------
@@ -28,11 +29,12 @@ class Remembered(Generic[T]):
 
     def __init__(self, function: Callable[[Tensor], T]) -> None:
         self._function = function
-        self._results: MutableMapping[Tensor, tuple[int, T]] = WeakTensorKeyDictionary()
+        self._results: MutableMapping[Tensor, tuple[tuple[int, int], T]] = WeakTensorKeyDictionary()
 
     def __call__(self, tensor: Tensor) -> T:
         """The function's result."""
-        changes = tensor._version  # noqa: SLF001  (autograd's count of what was written into it)
+        # Autograd's count of what was written into it, and where it lies.
+        changes = tensor._version, tensor.data_ptr()  # noqa: SLF001
         known = self._results.get(tensor)
         if known is None or known[0] != changes:
             known = self._results[tensor] = (changes, self._function(tensor.detach()))

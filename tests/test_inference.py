@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.parametrizations import weight_norm
 from torchvision.models import VisionTransformer, mobilenet_v3_small, resnet50
 
 from insitu_widgets import Recipe, accuracy, derive, load_root
@@ -131,3 +132,39 @@ def test_all_exits_from_one_pass_are_each_ones_accuracy(roots, digits):
     for one, estimate in zip(cuts, together, strict=True):
         *_, alone = accuracy(one, digits)
         assert estimate == alone
+
+
+def test_an_activation_that_is_shared_stands_between_all_that_it_stands_between():
+    relu, random = nn.ReLU(), torch.Generator().manual_seed(0)
+    layers = [nn.Conv2d(3, 8, 3), relu, nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3), relu]
+    network = with_statistics(nn.Sequential(*layers, nn.BatchNorm2d(8)))
+    images = torch.randn(2, 3, 9, 9, generator=random)
+    ready = for_inference(network)
+    assert norms(ready) == 2, "none follows its convolution at once"
+    assert torch.allclose(ready(images), network(images), rtol=1e-4, atol=1e-5)
+
+
+class Backwards(nn.Sequential):
+    def forward(self, images):
+        return self[0](self[1](images))
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        nn.Sequential(nn.Conv2d(3, 3, 3), nn.BatchNorm2d(3, track_running_stats=False)),
+        Backwards(nn.Conv2d(3, 3, 3), nn.BatchNorm2d(3)),
+        nn.Sequential(weight_norm(nn.Conv2d(3, 3, 3)), nn.BatchNorm2d(3)),
+    ],
+    ids=["no statistics", "another order", "weights made anew"],
+)
+def test_a_norm_that_cannot_be_folded_stays(network):
+    network = network.eval().requires_grad_(requires_grad=False)
+    images = torch.randn(4, 3, 9, 9, generator=torch.Generator().manual_seed(0))
+    for norm in network.modules():
+        if isinstance(norm, nn.BatchNorm2d) and norm.track_running_stats:
+            norm.running_mean.fill_(0.5)
+            norm.running_var.fill_(2.0)
+    ready = for_inference(network)
+    assert norms(ready) == 1
+    assert torch.allclose(ready(images), network(images), rtol=1e-4, atol=1e-5)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
-from math import comb, erfc, exp, lgamma, log, log2, sqrt
+from math import comb, erfc, exp, fsum, lgamma, log, log1p, log2, sqrt
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -171,8 +171,10 @@ def _tail(snr: float, branches: int, fading: str) -> float:
         return 0.5 * erfc(sqrt(snr * branches))
     mu = sqrt(snr / (1 + snr))
     low = 0.5 / ((1 + snr) * (1 + mu))  # (1 - mu) / 2 without cancellation
-    high = 1 - low
-    return float(low**branches * sum(comb(branches - 1 + k, k) * high**k for k in range(branches)))
+    # comb(branches - 1 + k, k) · low^branches · (1 - low)^k: thousands of branches overflow floats
+    first = branches * log(low) - lgamma(branches)
+    each = (lgamma(branches + k) - lgamma(k + 1) + k * log1p(-low) for k in range(branches))
+    return fsum(exp(first + logarithm) for logarithm in each)
 
 
 @dataclass(frozen=True)

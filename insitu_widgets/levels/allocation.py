@@ -191,6 +191,6 @@ def _hull(losses: Sequence[float], weights: int) -> list[tuple[int, float]]:
         )
         if slope <= 0:
             break
-        edges.append((ahead, slope))
+        edges.append((ahead, min(slope, edges[-1][1]) if edges else slope))  # but for rounding
         width = ahead
     return edges

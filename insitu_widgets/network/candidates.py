@@ -24,7 +24,7 @@ import torch
 from tqdm import tqdm
 
 from insitu_widgets.cards import NESTED_ROOTS, NESTED_SUFFIX, ROOTS, card_of
-from insitu_widgets.data import load_data
+from insitu_widgets.errors import in_range
 from insitu_widgets.estimate import Estimate
 from insitu_widgets.levels.derive import derive
 from insitu_widgets.levels.recalibrate import calibration_images
@@ -39,7 +39,7 @@ from insitu_widgets.network.envelope import (
     measured,
     recipes,
 )
-from insitu_widgets.network.table_file import TableFile
+from insitu_widgets.network.table_file import TableFile, command_of, images_to_test_on
 from insitu_widgets.roots import load_root
 
 if TYPE_CHECKING:
@@ -238,7 +238,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "root", choices=[*ROOTS, *NESTED_ROOTS], help="which root, all-in-one ones too"
     )
-    parser.add_argument("--images", type=int, default=2000, help="test images, balanced (2000)")
+    parser.add_argument("--images", type=int, help="test images, balanced (2000, or all)")
     parser.add_argument("--seeds", type=int, default=1, help="draws of the channel (1)")
     parser.add_argument("--bfloat16", action="store_true", help="compute in bfloat16: faster")
     parser.add_argument("--out", type=Path, help="CSV to write (the shipped one)")
@@ -246,23 +246,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
     path = options.out or FOLDER / (options.root + SUFFIX)
     card = card_of(options.root)
     assert card is not None
-    images = load_data(card.data, limit=options.images)
+    images = images_to_test_on(parser, options.images, card.data)
+    try:
+        seeds = range(in_range("--seeds", options.seeds, 1, 1000))
+    except ValueError as error:
+        parser.error(str(error))
     precision = "bfloat16" if options.bfloat16 else "float32"
     conditions = f"images: {len(images)} test images of {card.data}; computed in {precision}"
-    wanted = list(plan(options.root, range(options.seeds)))
+    wanted = list(plan(options.root, seeds))
     if any(job.recipe.recalibrated for job in wanted):
         training = len(calibration_images(options.root))
         conditions += f"; norms recalibrated on {training} training images"
     table = TableFile(
         path,
-        f"python -m insitu_widgets.network.candidates {options.root}"
-        + " --bfloat16" * options.bfloat16,
+        command_of(parser, options),
         (options.root,),
         conditions,
         COLUMNS,
     )
     with path.open(encoding="utf-8") as file:
-        done = {_key(row.job) for row in read(file)}
+        jobs = [row.job for row in read(file)]
+    if any(job.channel.seeds != tuple(seeds) for job in jobs if job.channel.bit_error_rate):
+        msg = f"{path} was measured with another number of --seeds. Delete it, or name another."
+        raise SystemExit(msg)
+    done = {_key(job) for job in jobs}
     left = [job for job in wanted if _key(job) not in done]
     root = load_root(options.root)
     with (

@@ -17,7 +17,7 @@ from insitu_widgets.levels.recipe import WIDEST_CODE, Recipe
 from insitu_widgets.network import growing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
     from typing import TextIO
 
@@ -104,6 +104,7 @@ class Catalogue:
         self._found: dict[tuple[Recipe, str], list[Measurement]] = {}
         for row in sorted(self.rows, key=lambda row: row.bit_error_rate):
             self._found.setdefault((row.recipe, row.guard), []).append(row)
+        self._rates = sorted({row.bit_error_rate for row in self.rows})
         self._at: dict[tuple[str, float, str], tuple[Measurement, ...]] = {}
 
     def curve(self, recipe: Recipe, guard: str) -> tuple[Measurement, ...]:
@@ -123,11 +124,17 @@ class Catalogue:
         return rows[place] if place < len(rows) else None
 
     def at(self, root: str, bit_error_rate: float, guard: str) -> tuple[Measurement, ...]:
-        """:meth:`find` for every recipe of a root; its all-in-one root is another."""
-        key = (root, bit_error_rate, guard)
+        """:meth:`find` for every recipe of a root; its all-in-one root is another.
+
+        What is found is remembered for each bit-error rate that was measured.
+        """
+        place = bisect_left(self._rates, bit_error_rate * (1 - 1e-9))
+        if place == len(self._rates):
+            return ()
+        key = (root, measured := self._rates[place], guard)
         if key not in self._at:
             recipes = dict.fromkeys(row.recipe for row in self.rows if row.recipe.root == root)
-            found = (self.find(recipe, bit_error_rate, guard) for recipe in recipes)
+            found = (self.find(recipe, measured, guard) for recipe in recipes)
             self._at[key] = tuple(row for row in found if row is not None)
         return self._at[key]
 
@@ -233,6 +240,35 @@ class Table:
         self.notes = tuple(dict.fromkeys((*self.notes, *notes)))
         self._write()
 
+    def go_on(self, conditions: Mapping[str, str], seeds: Sequence[int]) -> None:
+        """Note on what rows are measured, and with which seeds of the channel.
+
+        Raises
+        ------
+        ValueError
+            If the notes tell of other conditions, or of other seeds: those of one table begin
+            alike, so that more of them make a better row. The file stays as it is.
+        """
+        held = dict(note.split(": ", 1) for note in self.notes if ": " in note)
+        for what, value in conditions.items():
+            if held.get(what, value) != value:
+                self._refuse(what, held[what], value)
+        drawn = ", ".join(map(str, seeds))
+        for note in self.notes:
+            before = note.removeprefix(_SEEDS)
+            shorter, longer = sorted((f"{before}, ", f"{drawn}, "), key=len)
+            if seeds and note.startswith(_SEEDS) and not longer.startswith(shorter):
+                self._refuse(_SEEDS.strip(": "), before, drawn)
+        new = [f"{what}: {value}" for what, value in conditions.items()]
+        self.note(*new, *([f"{_SEEDS}{drawn}"] if seeds else []))
+
+    def _refuse(self, what: str, held: str, now: str) -> None:
+        msg = (
+            f"path must be a table that was measured under the same conditions; {self._path} says "
+            f"{what}: {held}, and now it is {now}. Name another file, or delete this one."
+        )
+        raise ValueError(msg)
+
     def missing(self, job: Job, images: int) -> tuple[Recipe, ...]:
         """A job's recipes without a row of so many images, and at least as many seeds as it has."""
         seeds = len(job.seeds) if job.bit_error_rate else 1
@@ -264,6 +300,7 @@ class Table:
             growing.replace(self._path, self._text())
 
 
+_SEEDS = "seeds of the channel: "
 #: How the file of a sweep from the command line begins; others begin with the heading.
 _FIRST = "# measured with: "
 

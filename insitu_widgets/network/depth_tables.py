@@ -44,7 +44,7 @@ from insitu_widgets.network.depth_rows import (
 from insitu_widgets.network.privacy import TOGETHER, blind_guess, class_guess, overhear
 from insitu_widgets.network.progressive import Arrival, arrivals, chunks
 from insitu_widgets.network.split import Cooperation, Uplink, cooperative_exits
-from insitu_widgets.network.table_file import TableFile
+from insitu_widgets.network.table_file import TableFile, command_of
 from insitu_widgets.roots import load_root
 
 if TYPE_CHECKING:
@@ -231,9 +231,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         PRIVACY: f"{tested} to judge by, {len(train)} training images to fit to; the network "
         f"attacker is fitted to features of at most {WIDEST_FITTED} values",
     }
-    command = f"python -m insitu_widgets.network.depth_tables {options.root}"
-    if options.images != parser.get_default("images"):
-        command += f" --images {options.images}"
+    command = command_of(parser, options)
     for suffix, note in notes.items():
         path = options.out / (options.root + suffix)
         begin = (path, command, (options.root,), f"images: {note}", COLUMNS[suffix])

@@ -111,6 +111,7 @@ class Device:
         self._running: Phase | None = None
         self._downloads = 0
         self._downloading = threading.Lock()
+        self._noting = threading.Lock()
         self._stop = threading.Event()
         self._start = self._ends_s = float("inf")
         self._pool = ThreadPoolExecutor(1, "inference")
@@ -144,14 +145,15 @@ class Device:
 
     def log(self) -> Log:
         """What has happened until now."""
-        now_s, running = self.now_s, self._running
+        with self._noting:
+            now_s, running, phases = self.now_s, self._running, tuple(self._phases)
         begun = [replace(running, ends_s=now_s)] if running else []
         return Log(
             now_s,
             int(now_s * self.frame_rate_hz) + 1,
             tuple(self._answers),
             tuple(self._lost),
-            (*self._phases, *begun),
+            (*phases, *begun),
             tuple(self._swaps),
         )
 
@@ -277,8 +279,9 @@ class Device:
         try:
             yield
         finally:
-            self._running = None
-            self._phases.append(replace(begun, ends_s=self.now_s))
+            with self._noting:  # else who reads meanwhile meets the phase twice, or not at all
+                self._running = None
+                self._phases.append(replace(begun, ends_s=self.now_s))
 
     def _install(
         self, packet: Packet, guard: str, idle: _Accelerator, *, accept_errors: bool

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from jsonschema.exceptions import best_match
 
 from insitu_widgets.cards import ROOTS
 from insitu_widgets.network.catalogue import Catalogue, load_catalogue
-from insitu_widgets.network.situation import Decision, Situation, choose
+from insitu_widgets.network.situation import Decision, Situation, candidates, choose
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 MOST_BYTES = 65_536
 _SHOWN = 60
 _WHOLE, _ROOT, _BITS = "message", "application.root", "hardware.bits"
+_RATE = "link.bit_error_rate"
 
 
 class Refused(ValueError):  # noqa: N818  (it is an answer, and the paper's word for it)
@@ -187,9 +188,23 @@ def answers(
             key = (request.situation.root, request.bits)
             if key not in narrowed:
                 narrowed[key] = _narrow(_catalogue(catalogue_of, key[0]), request)
+            _check_rate(request.situation, narrowed[key])
             yield Answer(request, choose(request.situation, narrowed[key]))
         except Refused as refusal:
             yield Answer(None, None, refusal)
+
+
+def _check_rate(situation: Situation, catalogue: Catalogue) -> None:
+    """Refuse a bit-error rate above all that were measured, where anything was."""
+    if candidates(situation, catalogue):
+        return
+    rates = sorted({row.bit_error_rate for row in catalogue.rows}, reverse=True)
+    for rate in rates:
+        if candidates(replace(situation, bit_error_rate=rate), catalogue):
+            allowed = f"at most {rate:g}, the highest that was measured"
+            remedy = "Protect the link, or ask for another root."
+            raise Refused(_RATE, allowed, f"{situation.bit_error_rate:g}", remedy)
+    raise Refused(_ROOT, "a root that was measured", _short(situation.root), "Ask for another.")
 
 
 def _narrow(catalogue: Catalogue, request: Request) -> Catalogue:

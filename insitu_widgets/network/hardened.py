@@ -31,7 +31,7 @@ from insitu_widgets.levels.recipe import Recipe
 from insitu_widgets.levels.retrain import Hardening, retrain
 from insitu_widgets.network.catalogue import shipped_lines
 from insitu_widgets.network.envelope import Channel, arrivals
-from insitu_widgets.network.table_file import TableFile
+from insitu_widgets.network.table_file import TableFile, command_of, images_to_test_on
 from insitu_widgets.roots import load_root
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=100, help="batches of re-training (100)")
     parser.add_argument("--batch", type=int, default=128, help="images a batch (128)")
     parser.add_argument("--peak-rate", type=float, default=5e-4, help="Adam's highest step (5e-4)")
-    parser.add_argument("--images", type=int, default=2000, help="test images, balanced (2000)")
+    parser.add_argument("--images", type=int, help="test images, balanced (2000, or all)")
     parser.add_argument("--draws", type=int, default=5, help="draws of each bit-error rate (5)")
     parser.add_argument("--bfloat16", action="store_true", help="compute in bfloat16: faster")
     parser.add_argument("--out", type=Path, help="CSV to write (the shipped one)")
@@ -186,13 +186,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(str(error))
     card = card_of(options.root)
     assert card is not None
-    images = load_data(card.data, "train"), load_data(card.data, limit=options.images)
+    test = images_to_test_on(parser, options.images, card.data)
+    images = load_data(card.data, "train"), test
     path = options.out or FOLDER / (options.root + SUFFIX)
     precision = "bfloat16" if options.bfloat16 else "float32"
     table = TableFile(
         path,
-        f"python -m insitu_widgets.network.hardened {options.root}"
-        + " --bfloat16" * options.bfloat16,
+        command_of(parser, options),
         (options.root,),
         f"images: {len(images[1])} test images of {card.data}; computed in {precision}; "
         f"{draws} draws; {options.steps} batches of {options.batch}, Adam, at most "

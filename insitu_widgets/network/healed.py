@@ -30,7 +30,7 @@ from insitu_widgets.levels.derive import derive
 from insitu_widgets.levels.pruning import Healing, heal
 from insitu_widgets.levels.recipe import Recipe
 from insitu_widgets.network.catalogue import shipped_lines
-from insitu_widgets.network.table_file import TableFile
+from insitu_widgets.network.table_file import TableFile, command_of, images_to_test_on
 from insitu_widgets.roots import load_root
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=100, help="batches of re-training (100)")
     parser.add_argument("--batch", type=int, default=128, help="images a batch (128)")
     parser.add_argument("--peak-rate", type=float, default=5e-4, help="Adam's highest step (5e-4)")
-    parser.add_argument("--images", type=int, default=2000, help="test images, balanced (2000)")
+    parser.add_argument("--images", type=int, help="test images, balanced (2000, or all)")
     parser.add_argument("--bfloat16", action="store_true", help="compute in bfloat16: faster")
     parser.add_argument("--out", type=Path, help="CSV to write (the shipped one)")
     options = parser.parse_args(arguments)
@@ -149,20 +149,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(str(error))
     card = card_of(options.root)
     assert card is not None
-    train, test = load_data(card.data, "train"), load_data(card.data, limit=options.images)
+    test = images_to_test_on(parser, options.images, card.data)
+    train = load_data(card.data, "train")
     path = options.out or FOLDER / (options.root + SUFFIX)
     precision = "bfloat16" if options.bfloat16 else "float32"
     table = TableFile(
         path,
-        f"python -m insitu_widgets.network.healed {options.root}"
-        + " --bfloat16" * options.bfloat16,
+        command_of(parser, options),
         (options.root,),
         f"images: {len(test)} test images of {card.data}; computed in {precision}; Adam, at most "
         f"{plan.peak_rate:g}",
         COLUMNS,
     )
     with path.open(encoding="utf-8") as file:
-        done = {row.recipe for row in read(file)}
+        rows = list(read(file))
+    if any((row.steps, row.batch) != (plan.steps, plan.batch) for row in rows):
+        msg = f"{path} was measured with other --steps or --batch. Delete it, or name another."
+        raise SystemExit(msg)
+    done = {row.recipe for row in rows}
     root = load_root(options.root)
     for keep, bits in CUTS:
         recipe = Recipe(options.root, keep=keep, bits=bits)

@@ -43,7 +43,7 @@ from insitu_widgets.network.candidates import (
 )
 from insitu_widgets.network.catalogue import shipped_lines
 from insitu_widgets.network.envelope import arrivals, measured
-from insitu_widgets.network.table_file import TableFile
+from insitu_widgets.network.table_file import TableFile, command_of
 from insitu_widgets.roots import load_root
 
 if TYPE_CHECKING:
@@ -244,8 +244,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     precision = "bfloat16" if options.bfloat16 else "float32"
     table = TableFile(
         path,
-        f"python -m insitu_widgets.network.judged {options.root}"
-        + " --bfloat16" * options.bfloat16,
+        command_of(parser, options),
         sorted({row.job.recipe.root for _, best in wanted for row in best}),
         f"images: {len(images) - choosing} test images of {card.data}, of which none was among the "
         f"{choosing} that chose; computed in {precision}",

@@ -60,7 +60,7 @@ class Library:
     outwards
         Whether what leaves a tier for want of room goes to the next farther one.
     roots
-        Where tiers that keep packets nested find the roots.
+        Where tiers that keep packets nested, or pieces of a user's own root, find the roots.
 
     Raises
     ------
@@ -101,7 +101,8 @@ class Library:
     def store(self, recipe: Recipe, packet: Packet, tier: str) -> bool:
         """Put a pre-generated packet into a tier, evicting the longest unused ones to make room.
 
-        Returns whether it is held: a packet larger than the whole tier is not.
+        Returns whether it is held: a packet larger than the whole tier is not, and what the tier
+        held under this recipe stays.
 
         Raises
         ------
@@ -184,4 +185,4 @@ class Library:
 def _store(tier: Tier, roots: Callable[[str], Root]) -> Store:
     if tier.keeping == "nested":
         return Nested(roots)
-    return Pieces() if tier.keeping == "pieces" else Apart()
+    return Pieces(roots) if tier.keeping == "pieces" else Apart()

@@ -28,7 +28,7 @@ from insitu_widgets.levels.derive import derive
 from insitu_widgets.levels.recipe import Recipe
 from insitu_widgets.network.catalogue import shipped_lines
 from insitu_widgets.network.depth_rows import values_in
-from insitu_widgets.network.table_file import TableFile
+from insitu_widgets.network.table_file import TableFile, command_of
 from insitu_widgets.roots import load_root
 
 if TYPE_CHECKING:
@@ -142,8 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     precision = "bfloat16" if options.bfloat16 else "float32"
     table = TableFile(
         path,
-        f"python -m insitu_widgets.network.paired {options.root}"
-        + " --bfloat16" * options.bfloat16,
+        command_of(parser, options),
         (options.root, options.root + NESTED_SUFFIX),
         f"images: {len(images)} test images of {card.data}; computed in {precision}",
         COLUMNS,

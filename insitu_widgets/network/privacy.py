@@ -139,8 +139,13 @@ def blind_guess(train: ImageSet, test: ImageSet) -> Attack:
 
 
 def class_guess(train: ImageSet, test: ImageSet) -> Attack:
-    """The pictures of one who learns the class only, as any server does: the class's mean."""
-    means = torch.stack([train.images[train.labels == c].mean(0) for c in range(len(test.classes))])
+    """The pictures of one who learns the class only, as any server does: the class's mean.
+
+    Of a class without a training image it is the mean of all of them.
+    """
+    means = train.images.mean(0).repeat(len(test.classes), 1, 1, 1)
+    for label in train.labels.unique():
+        means[label] = train.images[train.labels == label].mean(0)
     return _guess(train, test, means[test.labels], -2)
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from insitu_widgets.air.increment import NotNestedError
 from insitu_widgets.air.payload import Packet, pack, unpack
+from insitu_widgets.cards import card_of
 from insitu_widgets.levels.derive import derive
 from insitu_widgets.roots import load_root
 
@@ -46,7 +47,7 @@ class Store(Protocol):
     def remove(self, recipe: Recipe) -> None:
         """Let a packet go."""
 
-    def alone(self, packet: Packet) -> int:
+    def alone(self, recipe: Recipe, packet: Packet) -> int:
         """Bytes that this packet would take in an empty store, at least."""
 
 
@@ -72,15 +73,22 @@ class Apart:
         packet = self._packets.pop(recipe, None)
         self.num_bytes -= packet.num_bits // 8 if packet else 0
 
-    def alone(self, packet: Packet) -> int:
+    def alone(self, _: Recipe, packet: Packet) -> int:
         """Its bytes."""
         return packet.num_bits // 8
 
 
 class Pieces:
-    """Packets cut at the borders of their layers; equal pieces are kept once, by their digest."""
+    """Packets cut at the borders of their layers; equal pieces are kept once, by their digest.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    roots
+        A user's own root by its name: its architecture says where layers end.
+    """
+
+    def __init__(self, roots: Roots = load_root) -> None:
+        self._roots = roots
         self._pieces: dict[bytes, bytes] = {}
         self._uses: Counter[bytes] = Counter()
         self._packets: dict[Recipe, tuple[int, tuple[bytes, ...]]] = {}
@@ -88,9 +96,11 @@ class Pieces:
 
     def add(self, recipe: Recipe, packet: Packet) -> None:
         """Keep a packet: the pieces that are new, and the list of its digests."""
+        own = self._roots(recipe.root) if card_of(recipe.root) is None else None
+        cut = list(pieces(packet, own))
         self.remove(recipe)
         keys = []
-        for piece in pieces(packet):
+        for piece in cut:
             key = blake2b(piece, digest_size=_DIGEST_BYTES).digest()
             keys.append(key)
             self._uses[key] += 1
@@ -116,17 +126,18 @@ class Pieces:
                 del self._uses[key]
                 self.num_bytes -= len(self._pieces.pop(key))
 
-    def alone(self, packet: Packet) -> int:
+    def alone(self, _: Recipe, packet: Packet) -> int:
         """Its bytes."""
         return packet.num_bits // 8
 
 
-def pieces(packet: Packet) -> Iterator[bytes]:
+def pieces(packet: Packet, root: Root | None = None) -> Iterator[bytes]:
     """A packet in pieces: topology and masks, scales, norms and biases, and each layer's values.
 
-    They are slices, in order: joined they are the header and the body.
+    They are slices, in order: joined they are the header and the body. Where the packet is not of
+    a shipped root, ``root`` gives the architecture.
     """
-    submodel, _ = unpack(packet)
+    submodel, _ = unpack(packet, root=root)
     rest = [4 * tensor.numel() for tensor in submodel.rest.values()]
     scales = [4 * layer.scales.numel() for layer in submodel.layers if layer.scales is not None]
     values = [-(-layer.values.numel() * layer.bits // 8) for layer in submodel.layers]
@@ -208,9 +219,9 @@ class Nested:
         if not self._held[recipe.root]:
             self.num_bytes -= root_bytes(self._roots(recipe.root))
 
-    def alone(self, packet: Packet) -> int:
+    def alone(self, recipe: Recipe, _: Packet) -> int:
         """The bytes of its root."""
-        return root_bytes(self._roots(unpack(packet)[0].recipe.root))
+        return root_bytes(self._roots(recipe.root))
 
 
 def root_bytes(root: Root) -> int:
@@ -254,12 +265,15 @@ class Shelf:
     def put(
         self, recipe: Recipe, packet: Packet, *, pinned: bool = False
     ) -> tuple[bool, list[tuple[Recipe, Packet]]]:
-        """Keep a packet; returns whether it is kept, and what had to go for it."""
-        self.drop(recipe)
-        if self.store.alone(packet) > self.capacity_bytes:
+        """Keep a packet; returns whether it is kept, and what had to go for it.
+
+        Where it is not kept, all is as it was.
+        """
+        if self.store.alone(recipe, packet) > self.capacity_bytes:
             return False, []
-        before = self._held.copy()
+        before, old = self._held.copy(), self._kept(recipe)
         self.store.add(recipe, packet)
+        self._held.pop(recipe, None)
         gone: list[tuple[Recipe, Packet]] = []
         for other in [other for other, fixed in self._held.items() if not fixed]:
             if self.store.num_bytes <= self.capacity_bytes:
@@ -268,9 +282,18 @@ class Shelf:
             self.drop(other)
         if self.store.num_bytes > self.capacity_bytes:  # what is pinned leaves too little room
             self.store.remove(recipe)
-            for other, its in gone:
+            for other, its in (*gone, *old):
                 self.store.add(other, its)
             self._held = before
+            if not old:
+                self._held.pop(recipe, None)
             return False, []
         self._held[recipe] = pinned
         return True, gone
+
+    def _kept(self, recipe: Recipe) -> list[tuple[Recipe, Packet]]:
+        """What is held under this recipe, if something is and its root still makes it."""
+        try:
+            return [(recipe, self.store.get(recipe))] if recipe in self._held else []
+        except NotNestedError:
+            return []

@@ -25,11 +25,12 @@ from insitu_widgets.levels.depth import Joined, share_a_trunk
 from insitu_widgets.levels.derive import derive
 from insitu_widgets.levels.recalibrate import calibration_images
 from insitu_widgets.levels.recipe import WIDEST_CODE, Recipe
-from insitu_widgets.model_card import day_and_machine, weights_digest
+from insitu_widgets.model_card import day_and_machine, digest, images_digest, weights_digest
 from insitu_widgets.network.catalogue import Catalogue, Measurement, Table
 from insitu_widgets.network.cluster import as_done, check_client, local_client
 from insitu_widgets.network.grids import BIT_ERROR_RATES, PLANS, SEEDS
 from insitu_widgets.network.study import Study, outcomes
+from insitu_widgets.network.table_file import command_of
 from insitu_widgets.roots import Root, load_root
 
 if TYPE_CHECKING:
@@ -126,7 +127,9 @@ def sweep(
         measured apart for floats only; k-bit codes cannot leave their range.
     path
         A CSV that grows as rows are done. A row that it holds on as many images and with at least
-        as many seeds is not measured again; rows on other numbers of images stay beside it.
+        as many seeds is not measured again, in whichever precision it was; rows on other numbers
+        of images stay beside it. Its notes tell weights, images and seeds: with others it is
+        refused.
     client
         A ``dask.distributed`` client to measure on, for instance one of
         :func:`~insitu_widgets.network.cluster.local_client`; ``None`` measures in line.
@@ -146,7 +149,7 @@ def sweep(
     ------
     ValueError
         For a channel or a recipe that cannot be, nothing to measure, or a path that is no new file
-        and no table of a sweep (which stays as it is).
+        and no table of a sweep of these weights, images and seeds (which stays as it is).
     TypeError
         For something else than recipes, images, a root, a path or a client; or for a study with
         what is for recipes.
@@ -168,6 +171,10 @@ def sweep(
         of_type("path", path, Path, "Give the name of a CSV file, or None for no file.")
     check_client(client)
     table = Table(None if path is None else Path(path))
+    if path is not None:
+        names = {recipe.root for recipe in wanted}
+        table.go_on(_conditions(names, root, images), seeds if any(bit_error_rates) else ())
+        table.note(*([IN_BFLOAT16] if bfloat16 else []))
     jobs = [
         replace(job, recipes=left, bfloat16=bfloat16)
         for job in jobs_of(wanted, channels)
@@ -186,6 +193,22 @@ def sweep(
     asked = set(wanted)
     count = len(images)
     return Catalogue(r for r in table.rows if r.recipe in asked and r.images == count)
+
+
+#: A note of a table.
+IN_BFLOAT16 = "some rows were computed in bfloat16"
+
+
+def _conditions(names: Iterable[str], root: Root | None, images: ImageSet) -> dict[str, str]:
+    """What rows of one table must share, as its notes tell it."""
+    return {
+        **{f"weights of {name}": _weights(name, root) for name in sorted(names)},
+        f"{len(images)} images": f"SHA-256 {images_digest(images)}",
+    }
+
+
+def _weights(name: str, root: Root | None) -> str:
+    return weights_digest(name) if root is None else f"SHA-256 {digest(root.state_dict().values())}"
 
 
 Channels = tuple[tuple[float, ...], tuple[str, ...], tuple[int, ...]]
@@ -351,7 +374,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line: measure the shipped catalogue of one root."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
     path = options.out or Path(__file__).parents[1] / "catalogue" / f"{options.root}.csv"
     plan = PLANS[options.grid](options.root)
     card = card_of(options.root)
@@ -360,11 +384,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     usual = plan.images and min(plan.images, count_of(data))
     images = load_data(data, limit=options.images or usual)
     seeds = range(options.seeds or plan.seeds)
-    _begin(path, options.root, [
-        f"images: {_said(images, data)}",
-        f"seeds of the channel: {', '.join(map(str, seeds))}",
-        *(["some rows were computed in bfloat16"] if options.bfloat16 else []),
-    ])  # fmt: skip
+    _begin(path, options.root, command_of(parser, options), f"images: {_said(images, data)}")
     torch.set_num_threads(1)
     measuring = partial(
         sweep,
@@ -389,19 +409,18 @@ def _said(images: ImageSet, data: str) -> str:
     )  # fmt: skip
 
 
-def _begin(path: Path, root: str, notes: Sequence[str]) -> None:
+def _begin(path: Path, root: str, command: str, images: str) -> None:
     """Write how, when and on what into the file; refuse another file, or one of other weights."""
-    digest = f"weights: {weights_digest(root)}"
+    weights = f"weights: {weights_digest(root)}"
     try:
         table = Table(path)
     except ValueError as error:
         raise SystemExit(str(error)) from error
-    if table.rows and digest not in table.notes:
+    if table.rows and weights not in table.notes:
         msg = f"{path} was measured on other weights of {root}. Delete it, or name another --out."
         raise SystemExit(msg)
-    started = f"begun: {day_and_machine()}"
-    first = [f"measured with: python -m insitu_widgets.network.sweep {root}", started, digest]
-    table.note(*([] if table.notes else first), *notes)
+    first = [] if table.notes else [f"begun: {day_and_machine()}", weights]
+    table.note(f"measured with: {command}", *first, images)
 
 
 if __name__ == "__main__":

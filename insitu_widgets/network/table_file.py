@@ -6,12 +6,41 @@ import csv
 import io
 from typing import TYPE_CHECKING
 
+from insitu_widgets.data import count_of, load_data
+from insitu_widgets.errors import in_range
 from insitu_widgets.model_card import day_and_machine, weights_digest
 from insitu_widgets.network import growing
 
 if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
     from collections.abc import Iterable, Sequence
     from pathlib import Path
+
+    from insitu_widgets.data import ImageSet
+
+#: Test images, balanced over the classes, that a large root's tables are measured on.
+USUAL_IMAGES = 2000
+#: Options that change nothing in what is measured.
+_NOT_TOLD = ("root", "out", "workers")
+
+
+def command_of(parser: ArgumentParser, options: Namespace) -> str:
+    """The command that measures a table anew: the root, and the options that are not the usual."""
+    words = [parser.prog, options.root]
+    for name, value in vars(options).items():
+        if name not in _NOT_TOLD and value != parser.get_default(name):
+            words += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
+    return " ".join(words)
+
+
+def images_to_test_on(parser: ArgumentParser, given: int | None, data: str) -> ImageSet:
+    """As many test images as ``--images`` says; else :data:`USUAL_IMAGES`, or all of fewer."""
+    most = count_of(data)
+    try:
+        count = min(USUAL_IMAGES, most) if given is None else in_range("--images", given, 1, most)
+    except ValueError as error:
+        parser.error(str(error))
+    return load_data(data, limit=count)
 
 
 class TableFile:

@@ -111,6 +111,11 @@ def test_an_antenna_more_is_never_worse(snr, antennas, mode, fading):
     assert mode.bit_error_rate(Radio(snr, antennas + 1, fading)) <= fewer * (1 + 1e-9)
 
 
+def test_thousands_of_branches_are_as_good_as_a_channel_without_fading():
+    many = raw_bit_error_rate("BPSK", Radio(-30.0, 64, "Rayleigh"), 64)
+    assert many == pytest.approx(raw_bit_error_rate("BPSK", Radio(-30.0, 64), 64), rel=0.02)
+
+
 def test_without_fading_antennas_are_power():
     four = Mode("64-QAM", "2/3").bit_error_rate(Radio(10.0, 4))
     assert four == pytest.approx(Mode("64-QAM", "2/3").bit_error_rate(Radio(10 + 10 * log10(4))))

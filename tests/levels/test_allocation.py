@@ -14,6 +14,7 @@ from insitu_widgets.cards import card_of
 from insitu_widgets.levels.allocation import (
     WIDTHS,
     LayerLoss,
+    allocate,
     shipped_sensitivity,
     widths_under,
 )
@@ -46,6 +47,14 @@ def test_the_kept_weights_keep_their_budget(drawn, average):
     assert set(widths.values()) <= set(WIDTHS)
     assert sum(widths[name] * count for name, count in kept.items()) <= average * sum(kept.values())
     assert all(widths[name] == 1 for name, count in kept.items() if not count)
+
+
+@given(st.floats(1e-3, 10), st.floats(0, 10), st.integers(1, 10**6))
+def test_a_straight_line_of_losses_is_followed_to_its_end(steepness, last, count):
+    """Rounding makes a later edge look steeper; a layer's width never falls for it."""
+    line = tuple(last + steepness * (8 - width) / 7 for width in WIDTHS)
+    given_all = allocate([LayerLoss("one", count, line)], 8 * count)
+    assert given_all.bits == {"one": 8}
 
 
 def test_a_layer_without_a_measurement_is_named():

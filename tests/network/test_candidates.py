@@ -127,6 +127,19 @@ def test_other_images_are_refused(command):
         command("--bfloat16")
 
 
+def test_other_draws_are_refused_and_nonsense_is_told(command, capsys):
+    path = command()
+    text = path.read_text()
+    with pytest.raises(SystemExit, match="was measured with another number of --seeds"):
+        main([ROOT, "--images", "100", "--seeds", "1", "--out", str(path)])
+    assert path.read_text() == text
+    for option, words in (("--seeds", "--seeds must be"), ("--images", "--images must be")):
+        with pytest.raises(SystemExit):
+            main([ROOT, option, "0", "--out", str(path)])
+        assert words in capsys.readouterr().err
+    assert f"candidates {ROOT} --images 100 --seeds 2\n" in text
+
+
 def test_a_root_without_a_table_is_refused_by_name():
     with pytest.raises(ValueError, match=r"^root must be one of .*; got 'vgg-digits'\. Choose"):
         load_candidates(ROOT)

@@ -122,6 +122,15 @@ def test_a_refused_message_harms_no_other():
     assert replies[0].decision == replies[2].decision == replies[-1].decision
 
 
+def test_a_rate_of_errors_that_was_not_measured_is_refused_and_harms_no_other():
+    beyond = but(application={"root": "resnet18-cifar100"}, link={"bit_error_rate": 0.05})
+    replies = list(dsi.answers([GOOD, beyond, GOOD]))
+    assert [reply.refusal is None for reply in replies] == [True, False, True]
+    assert str(replies[1].refusal).startswith(
+        "link.bit_error_rate must be at most 0.01, the highest that was measured; got 0.05. "
+    )
+
+
 def test_the_hardware_limits_the_choice():
     (free,) = dsi.answers([but(hardware={"bits": [32]}, memory_bytes=1e6)])
     assert free.decision.recipe.bits == 32

@@ -63,6 +63,11 @@ def test_another_pace_is_refused_and_nonsense_is_told(command, capsys):
     with pytest.raises(SystemExit):
         command("--steps", "0")
     assert "steps must be" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        command("--images", "798")
+    assert "--images must be a whole number from 1 to 797" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="was measured with other --steps or --batch"):
+        command("--steps", "6")
 
 
 def test_a_root_without_a_table_is_refused_by_name():

@@ -4,6 +4,7 @@ import pytest
 
 from insitu_widgets import Library, Packet, Recipe, derive, load_root, pack
 from insitu_widgets.network.library import TIERS, Tier
+from insitu_widgets.network.tiers import KEEPING
 
 A, B, C = (Recipe("vgg-digits", exit=1, bits=bits) for bits in (2, 4, 8))
 
@@ -54,6 +55,28 @@ def test_storing_again_replaces(library):
     library.store(A, packet(200), "edge")
     library.store(A, packet(240), "edge")
     assert library.fetch(A).packet == packet(240)
+
+
+def test_what_cannot_be_placed_stays_where_it_was():
+    tight = Library([Tier("edge", 0.0, 1e9, 100.0)], make=None)
+    tight.place(A, packet(50), 0.01)
+    tight.store(B, packet(40), "edge")
+    for size in (150, 99):  # more than the tier; more than is left beside what is pinned
+        with pytest.raises(ValueError, match="edge must have room for"):
+            tight.place(A if size == 150 else C, packet(size), 0.01)
+        assert tight.held("edge") == (A, B)
+        assert tight.num_bytes("edge") == 90
+    assert tight.fetch(A).packet == packet(50)
+
+
+def test_a_users_own_root_is_kept_in_every_way(tiny):
+    recipe = Recipe("tiny", 1, bits=4)
+    mine = pack(derive(tiny, recipe))
+    for keeping in KEEPING:
+        tier = Tier("edge", 0.0, 1e9, 1e6, keeping=keeping)
+        library = Library([tier], make=None, roots={"tiny": tiny}.__getitem__)
+        assert library.store(recipe, mine, "edge")
+        assert library.fetch(recipe).packet == mine
 
 
 def test_wrong_input(library):

@@ -60,6 +60,13 @@ def test_who_knows_the_class_knows_more_than_nothing(train, digits):
     assert class_guess(train, digits).psnr_db > blind_guess(train, digits).psnr_db > 10
 
 
+def test_of_a_class_without_training_images_the_mean_of_all_is_told(few):
+    train = load_data("digits", "train").take(torch.tensor([0, 1, 2]))
+    missing = next(i for i, label in enumerate(few.labels) if label not in train.labels)
+    told = class_guess(train, few).guesses[missing]
+    assert torch.allclose(told, train.images.mean(0))
+
+
 def primal(features, images):
     """The oracle: the same regression, with the map from feature to image written out."""
     cut, target = len(features) * 4 // 5, images.mean(0)

@@ -1,10 +1,13 @@
+import copy
 import os
 from dataclasses import replace
 from functools import partial
 
 import pytest
+import torch
 
 from insitu_widgets import (
+    ImageSet,
     Link,
     PayloadError,
     Recipe,
@@ -239,8 +242,11 @@ def test_it_goes_on_from_a_file_that_was_hardly_begun(few, tmp_path, begun):
     path = tmp_path / "rows.csv"
     path.write_text(begun)
     rows = measured(RECIPES[:1], few, path=path).rows
-    notes = NOTE if begun.startswith(NOTE) else ""
-    assert path.read_text().startswith(notes + HEADING)
+    notes, _, _ = path.read_text().partition(HEADING)
+    first, *others = notes.splitlines(keepends=True)
+    assert (first == NOTE) == begun.startswith(NOTE)
+    assert all(line.startswith("# ") for line in others)
+    assert any(line.startswith(f"# weights of {NAME}: SHA-256 ") for line in (first, *others))
     with path.open() as file:
         assert list(read_rows(file).rows) == rounded(rows)
 
@@ -311,6 +317,31 @@ def test_what_was_measured_with_fewer_draws_is_replaced(few, tmp_path, calls):
     assert rows[0] == rounded(expected)[0]
 
 
+def test_rows_of_other_weights_images_or_seeds_are_refused(tiny, few, tmp_path):
+    path, recipe = tmp_path / "rows.csv", Recipe("tiny", 1)
+    random = torch.Generator().manual_seed(0)
+    labels = torch.arange(12) % 3
+    one, two = (
+        ImageSet(torch.randn(12, 1, 8, 8, generator=random), labels, ("a", "b", "c"))
+        for _ in range(2)
+    )
+    trained = copy.deepcopy(tiny)
+    next(trained.parameters()).mul_(-1.0)
+    measured([recipe], one, root=tiny, path=path)
+    before = path.read_bytes()
+    for root, images, seeds, words in (
+        (trained, one, (3, 4), r"says weights of tiny: SHA-256 \w+, and now it is SHA-256"),
+        (tiny, two, (3, 4), "says 12 images: SHA-256"),
+        (tiny, one, (7, 8), "says seeds of the channel: 3, 4, and now it is 7, 8. Name another"),
+    ):
+        with pytest.raises(ValueError, match=words) as caught:
+            measured([recipe], images, root=root, path=path, seeds=seeds)
+        assert "path must be a table that was measured under the same" in str(caught.value)
+    assert path.read_bytes() == before
+    assert len(measured([recipe], one, root=tiny, path=path, seeds=(3, 4, 5)).rows) == 5
+    measured([Recipe(NAME, 1)], few, path=path, seeds=(3,))  # of another root, on other images
+
+
 def test_other_images_are_measured_beside_what_is_there(few, tmp_path, calls):
     """Two sets are not equally hard: of each what was asked for is returned, and both are kept."""
     path = tmp_path / "rows.csv"
@@ -364,7 +395,7 @@ def test_fewer_channels_than_the_file_holds_need_no_measurement(few, tmp_path, c
     rows = measured(RECIPES[:1], few, path=path, bit_error_rates=(0.0,)).rows
     assert {row.recipe for row in rows} == {RECIPES[0]}
     assert path.read_bytes() == before
-    assert len(calls) == before.count(b"\n") - 1
+    assert len(calls) == before.partition(HEADING.encode())[2].count(b"\n")
 
 
 def test_recipes_that_were_not_asked_for_stay_in_the_file(few, tmp_path):
@@ -472,6 +503,9 @@ def test_the_command_takes_images_seeds_and_a_smaller_grid(command):
     catalogue = command("--grid", "planner", "--images", "30", "--seeds", "2", "--bfloat16")
     assert {(r.images, r.seeds) for r in catalogue.rows} == {(30, 1), (30, 2)}
     assert {r.bit_error_rate for r in catalogue.rows} == set(grids.PAPER_RATES)
+    assert catalogue.notes[0].endswith(
+        f"sweep {NAME} --grid planner --images 30 --seeds 2 --bfloat16"
+    )
     assert "some rows were computed in bfloat16" in catalogue.notes
     assert "seeds of the channel: 0, 1" in catalogue.notes
 

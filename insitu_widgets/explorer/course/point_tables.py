@@ -34,7 +34,7 @@ from insitu_widgets.levels import parameter
 from insitu_widgets.levels.allocation import shipped_sensitivity
 from insitu_widgets.levels.quantisers import PER_CHANNEL, QUANTISERS, WIDEST_PRODUCT
 from insitu_widgets.levels.recipe import Recipe
-from insitu_widgets.network.table_file import TableFile
+from insitu_widgets.network.table_file import TableFile, command_of
 
 FOLDER = Path(__file__).parents[2] / "catalogue"
 SEED = 0
@@ -129,7 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     path = options.out / f"{root}{SUFFIX}"
     table = TableFile(
         path,
-        f"python -m insitu_widgets.explorer.course.point_tables {root}",
+        command_of(parser, options),
         [name for name in (root, nested) if card_of(name)],
         f"images: {images}; of each the first draw of the channel, seed {SEED}",
         COLUMNS,
