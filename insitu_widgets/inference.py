@@ -36,8 +36,11 @@ def for_inference(network: nn.Module) -> nn.Module:
     ready = copy.deepcopy(network).eval()
     for parent in list(ready.modules()):
         for first, second in _in_a_row(parent):
-            convolution, norm = parent.get_submodule(first), parent.get_submodule(second)
-            if _foldable(convolution, norm):
+            convolution: Any = parent.get_submodule(first)
+            norm: Any = parent.get_submodule(second)
+            # Torch's own only: nothing else is done to their weights and images.
+            own = type(convolution) is nn.Conv2d and type(norm) is nn.BatchNorm2d
+            if own and norm.running_mean is not None:
                 setattr(parent, first, fuse_conv_bn_eval(convolution, norm))
                 setattr(parent, second, nn.Identity())
         if isinstance(parent, ENCODER):
@@ -110,13 +113,6 @@ def _hears_class_tokens_only(network: nn.Module) -> bool:
     if not blocks or not isinstance(blocks[-1], ENCODER):
         return False
     return all(isinstance(head, TokenHead) for head in heads)
-
-
-def _foldable(convolution: nn.Module | None, norm: nn.Module | None) -> bool:
-    """Whether they are torch's own, so that nothing else is done to weights, with statistics."""
-    if type(convolution) is not nn.Conv2d or type(norm) is not nn.BatchNorm2d:
-        return False
-    return norm.running_mean is not None and norm.running_var is not None
 
 
 def _in_a_row(parent: nn.Module) -> Iterator[tuple[str, str]]:

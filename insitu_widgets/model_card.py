@@ -40,7 +40,7 @@ def digest(tensors: Iterable[torch.Tensor]) -> str:
     """SHA-256 of what they hold, one after the other (their shapes do not matter)."""
     summed = hashlib.sha256()
     for tensor in tensors:
-        summed.update(tensor.detach().reshape(-1).contiguous().view(torch.uint8).numpy())
+        summed.update(tensor.detach().reshape(-1).contiguous().view(torch.uint8).numpy().data)
     return summed.hexdigest()
 
 

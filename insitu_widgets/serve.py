@@ -70,8 +70,9 @@ def main(argv: list[str] | None = None) -> None:
         return
     # A closed terminal and `kill` end the explorer as Ctrl-C does.
     for name in ("SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.default_int_handler)
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # as of nohup
+            signal.signal(number, signal.default_int_handler)
     try:
         port = parse_port(options.port)
         serve(port, notebook=options.notebook, preheat=options.preheat)

@@ -129,6 +129,18 @@ def test_stopping_leaves_no_process(tmp_path, number):
     assert alive == []
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="there are no hang-ups here")
+def test_what_was_started_with_nohup_outlives_its_terminal(tmp_path):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does; a child inherits it
+    try:
+        with started(write_notebook(tmp_path, "1"), "--no-preheat") as process:
+            process.send_signal(signal.SIGHUP)
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(timeout=1)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_without_preheating_no_kernel_waits(tmp_path):
     with started(write_notebook(tmp_path, "1"), "--no-preheat") as process:
         time.sleep(1.5)  # the pool would have been filled by now

@@ -121,7 +121,8 @@ class Classroom(PageServer):
         super().initialize(argv)
         # No notebook is, and it changes nothing here; but a line a visitor would hide what matters.
         self.log.addFilter(lambda record: "is not trusted" not in str(record.msg))
-        if hasattr(signal, "SIGHUP"):  # a closed terminal ends it as `kill` does
+        # A closed terminal ends it as `kill` does, but for one that was started with nohup.
+        if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
             signal.signal(signal.SIGHUP, self._handle_signal_stop)
 
     def load_config_file(self, filename: str, path: Any = None) -> None:

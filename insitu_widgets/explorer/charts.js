@@ -1,12 +1,14 @@
 // Draws every chart of the page with one copy of Plotly, and keeps the address in step.
 //
-// Plotly's own source arrives in the trait `plotly` (it is bundled with plotly.py, so nothing is
-// fetched). `charts` maps a name to {title, text, spec}; only what changed is drawn again. Where a
+// Plotly's own source arrives in the widget that the trait `plotly` names, once for all panels (it
+// is bundled with plotly.py, so nothing is fetched). `charts` maps a name to {title, text, spec}; only what changed is drawn again. Where a
 // chart has `html`, that is shown instead, and `spec` is drawn only when it is saved as PNG. What is
 // saved bears the chart's title and `caption`, which says what it belongs to.
 
-function loadPlotly(source) {
+async function loadPlotly(model) {
+  const script = await model.widget_manager.get_model(model.get("plotly").replace("IPY_MODEL_", ""));
   if (!window.insituPlotly) {
+    const source = script.get("source");
     // A classic script, hidden from AMD loaders: the bundle is not an ES module.
     const module = { exports: {} };
     new Function("module", "exports", "define", source).call(window, module, module.exports, undefined);
@@ -160,6 +162,7 @@ const CHANGES = { subtree: true, childList: true, characterData: true, attribute
 const NAMED = [
   [".insitu .widget-slider", nameSlider, ["aria-valuetext", "contenteditable"]],
   [".insitu .widget-toggle-buttons", nameToggles, ["class"]],
+  [".insitu-told", (told) => told.setAttribute("aria-live", "polite"), ["class"]],
 ];
 function nameControls() {
   for (const [selector, name, attributeFilter] of NAMED) {
@@ -183,9 +186,12 @@ function makeCard(name) {
   return card;
 }
 
-// How often the page asks whether its kernel is there, and how long it waits for an answer.
+// How often the page asks whether its kernel is there, and how many answers may be missing. Pulses
+// are counted, not seconds: a page that was hidden, or slept with its computer, has not asked.
 const PULSE_MS = 3000;
-const PATIENCE_MS = 10000;
+const MISSING = 3;
+// The least time between two changes of the address: browsers allow a hundred in half a minute.
+const ADDRESS_MS = 400;
 // What does nothing without a kernel; links go on working.
 const CONTROLS = ".insitu-controls > :not(.insitu-links), .insitu-knobs > *, .insitu-question";
 // The least width of a saved picture: legends need it.
@@ -194,8 +200,8 @@ const PNG_WIDTH = 640;
 const FRAME_MS = 40;
 const CONFIG = { displaylogo: false, displayModeBar: true, responsive: true };
 
-function render({ model, el }) {
-  const Plotly = loadPlotly(model.get("plotly"));
+async function render({ model, el }) {
+  const Plotly = await loadPlotly(model);
   const grid = document.createElement("div");
   grid.className = "insitu-charts";
   el.appendChild(grid);
@@ -213,6 +219,11 @@ function render({ model, el }) {
     return document.body.classList.contains("insitu-dark") ? lightened(spec) : spec;
   }
 
+  // What a saved picture belongs to, and whether it really does.
+  function captionOf(name) {
+    return [model.get("caption"), model.get("stale")[name]].filter(Boolean).join(" · ");
+  }
+
   function save(name) {
     const { title } = model.get("charts")[name];
     const card = cards.get(name);
@@ -220,7 +231,7 @@ function render({ model, el }) {
     const spec = lit(model.get("charts")[name].spec);
     const width = Math.max(PNG_WIDTH, plot.clientWidth);
     const legend = Math.max(26, plot.querySelector(".legend")?.getBoundingClientRect().height ?? 0);
-    const [layout, more] = captioned(spec.layout, title, model.get("caption"), width, legend);
+    const [layout, more] = captioned(spec.layout, title, captionOf(name), width, legend);
     const height = (spec.layout.height ?? plot.clientHeight) + more;
     const image = { format: "png", scale: 2, filename: `insitu-${name}`, width, height };
     Plotly.downloadImage({ data: spec.data, layout: themed(layout, card) }, image);
@@ -274,7 +285,17 @@ function render({ model, el }) {
     nameControls();
   }
 
+  function remove(name) {
+    const card = cards.get(name);
+    const plot = card.querySelector(".insitu-plot");
+    fit.unobserve(plot);
+    Plotly.purge(plot);
+    card.remove();
+    for (const known of [cards, drawn, waiting]) known.delete(name);
+  }
+
   function schedule(everything) {
+    for (const name of [...cards.keys()]) if (!(name in model.get("charts"))) remove(name);
     for (const [name, chart] of Object.entries(model.get("charts"))) {
       if (!cards.has(name)) {
         cards.set(name, makeCard(name));
@@ -305,7 +326,8 @@ function render({ model, el }) {
     const board = grid.closest(".insitu");
     if (!button || !board?.contains(button)) return;
     const strip = board.querySelector(".insitu-strip");
-    download(stripAsPng(strip, button.dataset.title, model.get("caption")), "images");
+    const [cued] = Object.keys(model.get("stale")); // the images are out of date when any chart is
+    download(stripAsPng(strip, button.dataset.title, captionOf(cued)), "images");
   }
 
   // In JupyterLab and Notebook the address and the theme belong to the application; in Voilà,
@@ -323,11 +345,19 @@ function render({ model, el }) {
     schedule(true);
   }
 
+  let [addressing, addressed] = [0, 0];
   function address() {
     if (!model.get("answered")) return; // the kernel has not read the address that the page came with
     document.body.dataset.insituReady = "yes";
-    if (ours) {
+    if (ours && !addressing) addressing = setTimeout(writeAddress, addressed + ADDRESS_MS - Date.now());
+  }
+
+  function writeAddress() {
+    [addressing, addressed] = [0, Date.now()];
+    try {
       history.replaceState(null, "", model.get("permalink") || window.location.pathname);
+    } catch {
+      addressing = setTimeout(writeAddress, 10 * ADDRESS_MS); // too often, for this browser
     }
   }
 
@@ -361,18 +391,24 @@ function render({ model, el }) {
   banner.className = "insitu-banner";
   banner.setAttribute("role", "alert");
   grid.before(banner);
-  let heard = Date.now();
-  const listen = (message) => {
-    if (message.type === "pong") heard = Date.now();
-  };
-  model.on("msg:custom", listen);
-  const pulse = setInterval(() => {
-    nameControls(); // those that have come since
-    const silent = Date.now() - heard > PATIENCE_MS;
+  let missing = 0;
+  const tell = () => {
+    const silent = missing > MISSING;
     banner.textContent = silent ? "The kernel does not answer: what you see may be out of date. Reload the page." : "";
     const board = grid.closest(".insitu");
     board?.classList.toggle("insitu-dead", silent);
     for (const control of board?.querySelectorAll(CONTROLS) ?? []) control.inert = silent;
+  };
+  const listen = (message) => {
+    if (message.type !== "pong") return;
+    missing = 0;
+    tell();
+  };
+  model.on("msg:custom", listen);
+  const pulse = setInterval(() => {
+    nameControls(); // those that have come since
+    missing += 1;
+    tell();
     try {
       model.send({ type: "ping" });
     } catch {
@@ -384,6 +420,7 @@ function render({ model, el }) {
   model.send({ type: "hello", query: ours ? window.location.search : "" });
   return () => {
     clearInterval(pulse);
+    clearTimeout(addressing);
     model.off("msg:custom", listen);
     resize.disconnect();
     fit.disconnect();

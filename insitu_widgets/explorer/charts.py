@@ -6,10 +6,11 @@ import asyncio
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import anywidget
-from traitlets import Bool, Dict, Unicode
+import ipywidgets as widgets
+from traitlets import Bool, Dict, Instance, Unicode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,8 +31,22 @@ def plotly_source() -> str:
     return path.read_text(encoding="utf-8")
 
 
+class Script(widgets.Widget):
+    """Plotly's script: five megabytes that go to a page once, however many panels it has."""
+
+    source = Unicode().tag(sync=True)
+    _shared: ClassVar[Script | None] = None
+
+    @classmethod
+    def shared(cls) -> Script:
+        """The kernel's one, made when the first charts are; a new one if it was closed."""
+        if cls._shared is None or cls._shared.comm is None:
+            cls._shared = cls(source=plotly_source())
+        return cls._shared
+
+
 class Charts(anywidget.AnyWidget):
-    """All charts of a page as one widget: one copy of Plotly, each chart its own PNG.
+    """All charts of a panel or page as one widget, each chart its own PNG.
 
     Unlike a ``FigureWidget``, which pushes edits as messages, it keeps the figures in a trait:
     whatever is set before a page connects is part of the state that the page loads.
@@ -39,7 +54,7 @@ class Charts(anywidget.AnyWidget):
 
     _esm = _HERE / "charts.js"
     _css = _HERE / "page.css"
-    plotly = Unicode().tag(sync=True)
+    plotly = Instance(Script).tag(sync=True, **widgets.widget_serialization)
     charts = Dict(help="name -> {title, text, spec}, and html if that is to be shown").tag(
         sync=True
     )
@@ -51,7 +66,7 @@ class Charts(anywidget.AnyWidget):
     answered = Bool(default_value=False, help="the page's address has been read").tag(sync=True)
 
     def __init__(self) -> None:
-        super().__init__(plotly=plotly_source())
+        super().__init__(plotly=Script.shared())
         self.on_msg(self._pong)
 
     def _pong(self, _widget: object, message: dict[str, Any], _buffers: object) -> None:

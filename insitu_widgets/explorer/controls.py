@@ -8,6 +8,7 @@ from functools import partial
 from html import escape
 from math import log10
 from textwrap import shorten
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
@@ -85,7 +86,7 @@ class Controls:
 
     def __init__(self, explorer: Explorer, post: Post) -> None:
         self._explorer, self._post = explorer, post
-        self._showing = False
+        self._showing = 0  # the thread that shows a situation just now
         self._wished: Counter[Any] = Counter()
         self.notice = ""
         self.preset = self._choice("Preset", [CUSTOM, *PRESETS], self._take_preset, "preset")
@@ -137,7 +138,7 @@ class Controls:
     def show(self) -> None:
         """Make every control say what the situation is."""
         situation, recipe = self._explorer.situation, self._explorer.decision.recipe
-        self._showing = True  # what we show now is not a wish of the reader
+        self._showing = get_ident()  # what this thread shows now is not a wish of the reader
         try:
             self._put(self.preset, _preset(situation))
             self.application.value = escape(shorten(situation.application, 160))
@@ -167,7 +168,7 @@ class Controls:
             for cut in self.cuts.values():
                 cut.layout.visibility = "hidden" if recipe is None else "visible"
         finally:
-            self._showing = False
+            self._showing = 0
 
     def _put(self, widget: Any, value: Any, label: Callable[[Any], str] = str) -> None:
         """Set a control, giving a slider one more stop where the value lies between its own."""
@@ -205,7 +206,7 @@ class Controls:
 
     def _watch(self, widget: Any, take: Callable[[Any], None], name: str) -> Any:
         def changed(change: dict[str, Any]) -> None:
-            if not self._showing:
+            if self._showing != get_ident():  # JupyterLab tells of wishes in another thread
                 self._set(lambda: take(change["new"]), widget)
 
         widget.observe(changed, "value")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from html import escape
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -35,6 +36,8 @@ TITLES = {
 #: What was measured is drawn when the sliders have rested so long, and all that comes within some
 #: 20 ms at once: a slider that moves on would have to wait behind each of these drawings.
 REST_S, GATHER_S = 0.25, 0.02
+#: Where an address belongs to the application (JupyterLab), a state is told as code.
+_IMPORT = "from insitu_widgets.network.permalink import from_query"
 #: Charts that show the measurement, and so are stale while it is.
 _LIVE = ("accuracy", "errors", "bits")
 _CHEAP = ["situation", "decision", "notice"]
@@ -97,7 +100,10 @@ class _Page:
         self._controls = controls.Controls(self.explorer, self._post)
         self._charts = Charts()
         self._charts.on_msg(self._hear)
-        self._head = widgets.HTML().add_class("insitu-head")
+        # Apart, so that none is made anew, and read out again, because another changes.
+        self._notice, self._sentence, self._tiles = widgets.HTML(), widgets.HTML(), widgets.HTML()
+        title = widgets.HTML("<h1>In-situ model downloading</h1>")
+        head = [title, self._notice, self._sentence.add_class("insitu-told"), self._tiles]
         self._strip = widgets.HTML().add_class("insitu-images")
         self._links = widgets.HTML().add_class("insitu-links")
         theme = widgets.Dropdown(
@@ -110,7 +116,8 @@ class _Page:
         theme.observe(lambda change: self._charts.set_trait("theme", change["new"]), "value")
         buttons = widgets.HBox([self._controls.again, self._controls.reset, theme])
         left = widgets.VBox([*self._controls.column, buttons, self._links])
-        right = widgets.VBox([self._head, self._charts, self._strip])
+        top = widgets.VBox(head).add_class("insitu-head")
+        right = widgets.VBox([top, self._charts, self._strip])
         sides = [left.add_class("insitu-controls"), right.add_class("insitu-answers")]
         self.view = Board(self.explorer, self._charts, sides)
         self._draw()
@@ -159,7 +166,10 @@ class _Page:
             except Exception as error:  # noqa: BLE001  (shown beside the figure; the page goes on)
                 errors[name] = f"This figure could not be drawn: {error}"
         outdated = explorer.stale and explorer.decision.recipe is not None
-        self._head.value = self._words()  # first: a browser that draws charts reads nothing
+        # First: a browser that draws charts reads nothing.
+        self._notice.value = words.notice(explorer.notice)
+        self._sentence.value = f'<p class="insitu-sentence">{words.sentence(explorer)}</p>'
+        self._tiles.value = words.tiles(explorer)
         with self._charts.hold_sync():
             self._charts.charts = charts
             self._charts.errors = errors
@@ -170,13 +180,6 @@ class _Page:
         self._links.add_class("insitu-faded")  # they are of the state before, for a moment
         self._controls.show()
         self._draw_later()
-
-    def _words(self) -> str:
-        return (
-            f"<h1>In-situ model downloading</h1>{words.notice(self.explorer.notice)}"
-            f'<p class="insitu-sentence" aria-live="polite">{words.sentence(self.explorer)}</p>'
-            f"{words.tiles(self.explorer)}"
-        )
 
     def _builders(self) -> dict[str, Callable[[], dict[str, Any]]]:
         explorer = self.explorer
@@ -200,7 +203,11 @@ class _Page:
             ),
             "rates": lambda: figures.required_rates(situation.latency_s, here),
             "errors": lambda: figures.accuracy_against_errors(
-                situation, decision, explorer.catalogue, explorer.points, estimate
+                situation,
+                decision,
+                explorer.catalogue,
+                explorer.points,
+                (last.bit_error_rate, estimate) if last and estimate else None,
             ),
             "bits": lambda: bars.picture(situation, delivery, size),
         }
@@ -237,7 +244,8 @@ class _Page:
         self._draw()
         self._charts.answered = True
         self._charts.send_state(["charts", "stale", "errors", "permalink", "caption", "answered"])
-        for widget in (self._head, self._strip, self._links, *self._controls.column):
+        told = (self._notice, self._sentence, self._tiles)
+        for widget in (*told, self._strip, self._links, *self._controls.column):
             widget.send_state()
         self.explorer.measure()
 
@@ -246,8 +254,12 @@ def _links(explorer: Explorer) -> str:
     """Links to this state and to its results; what they hold is what is on the page."""
     complete = explorer.decision.recipe is None or (explorer.done and not explorer.stale)
     state = "" if complete else " (not complete yet)"
+    link = explorer.permalink()
+    code = f"{_IMPORT}\ndashboard(from_query({link[1:]!r})[0])" if link else "dashboard()"
     return (
-        f'<a class="insitu-permalink" href="{explorer.permalink() or "?"}">Link to this state</a>'
+        f'<a class="insitu-permalink" href="{link or "?"}">Link to this state</a>'
+        f'<details class="insitu-call"><summary>This state as code</summary><pre>{escape(code)}'
+        f"</pre></details>"
         f"<br>Download{state}: "
         f'<a download="insitu.json" href="data:application/json;charset=utf-8,'
         f'{quote(explorer.to_json())}">JSON</a>'

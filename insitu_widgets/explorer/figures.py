@@ -430,9 +430,11 @@ def accuracy_against_errors(
     decision: Decision,
     catalogue: Catalogue,
     points: Sequence[Point],
-    live: Estimate | None,
+    live: tuple[float, Estimate] | None,
 ) -> Spec:
     """Accuracy of the chosen recipe against bit-error rate, by guard, the present one marked.
+
+    ``live`` is what was measured, and at which bit-error rate.
 
     Bars span the lowest and the highest of the catalogue's channel draws. Where the catalogue
     has no measurement of the recipe, ``points``, measured now, take its place, each with the 95 %
@@ -487,7 +489,10 @@ def accuracy_against_errors(
         "layout": lay_out(
             error_rate_axis(),
             {"title": titled("Accuracy (%)"), "range": [0, 105]},
-            shapes=[vertical(now), measured(now, live) if live else _HIDDEN],
+            shapes=[
+                vertical(now),
+                measured(max(live[0], ZERO), live[1]) if live else _HIDDEN,
+            ],
         ),
     }
 

@@ -32,7 +32,7 @@ from insitu_widgets.explorer.classwork.predict_first import CURVE, PredictFirst
 from insitu_widgets.explorer.dashboard import TITLES, Board
 from insitu_widgets.explorer.panels import Panel
 from insitu_widgets.explorer.state import Explorer
-from insitu_widgets.network.situation import PRESETS
+from insitu_widgets.network.situation import PRESETS, candidates
 
 _HERE = Path(__file__).parent
 INDEX = "00_start_here"
@@ -212,7 +212,7 @@ def _state(root: str, preset: str) -> dict[str, Any]:
     explorer = Explorer(replace(PRESETS[preset], root=root), measuring=False)
     situation, decision, catalogue = explorer.situation, explorer.decision, explorer.catalogue
     texts = figures.describe(situation, decision, None)
-    rows = catalogue.at(root, situation.bit_error_rate, situation.guard)
+    rows = candidates(situation, catalogue)
     specs = {
         "accuracy": figures.accuracy_against_size(situation, decision, rows, None),
         "errors": figures.accuracy_against_errors(situation, decision, catalogue, (), None),

@@ -56,7 +56,8 @@ class Picture:
     Parameters
     ----------
     charts
-        Name -> figure; a figure that is not named stays as it was.
+        Name -> figure; one that is not named stays as it was, until the run ends: what no picture
+        of it has named goes then.
     words
         A sentence or a table (HTML) above the figures.
     progress
@@ -108,6 +109,8 @@ class Panel(widgets.VBox):
         self._runner = runner or (Latest(self._post) if later else Inline())
         self.controls, self._steps = dict(controls), steps
         self._complete: set[str] = set()
+        self._shown: set[str] = set()
+        self._earlier: set[str] = set()
         self.charts = Charts()
         self.words = widgets.HTML().add_class("insitu-words")
         self.bar = widgets.FloatProgress(min=0.0, max=1.0, layout={"width": "220px"})
@@ -148,7 +151,8 @@ class Panel(widgets.VBox):
     def run(self) -> None:
         """Compute anew with the controls' values; what was running is dropped."""
         values = self.values
-        self._complete = set()
+        self._earlier |= self._shown
+        self._complete, self._shown = set(), set()
         self._cue("out of date: computing …")
         self.stop.disabled, self.bar.value, self.charts.errors = False, 0.0, {}
         self.bar.layout.visibility = "visible"
@@ -164,7 +168,9 @@ class Panel(widgets.VBox):
             self.charts.stale = {
                 name: cue for name, cue in self.charts.stale.items() if name not in fresh
             }
+        self._shown.update(fresh)
         if picture.words:
+            self._shown.add(WORDS)
             self.words.value = picture.words
             self.words.remove_class("insitu-faded")
         self._complete.update(picture.complete)
@@ -176,14 +182,25 @@ class Panel(widgets.VBox):
         self._cue("stopped before it was complete")
 
     def _end(self, failure: Exception | None) -> None:
+        if failure is None:
+            self._forget()
         self._cue("" if failure is None else "out of date: it failed")
         if failure is not None:
             message = str(failure) or type(failure).__name__
             self.charts.errors = dict.fromkeys(self._unfinished(), message)
             self.words.value = f'<p class="insitu-notice" role="alert">{escape(message)}</p>'
             self.words.remove_class("insitu-faded")
+            self._shown.add(WORDS)
         self.stop.disabled = True
         self.bar.value, self.bar.layout.visibility = 1.0, "hidden"  # a full bar looks like a button
+
+    def _forget(self) -> None:
+        """Take away what an earlier run has shown and this one has not."""
+        gone = self._earlier - self._shown
+        self.charts.charts = {n: c for n, c in self.charts.charts.items() if n not in gone}
+        if WORDS in gone:
+            self.words.value = ""
+        self._earlier = set()
 
     def _unfinished(self) -> list[str]:
         """The figures that later pictures may still change."""

@@ -110,6 +110,7 @@ class Explorer(HasTraits):
         self._own_catalogue = catalogue or Catalogue(())
         self._measuring = measuring
         self._requested: Request | None = None
+        self._begun = False
         self.situation = self.start if situation is None else situation
 
     @property
@@ -196,7 +197,8 @@ class Explorer(HasTraits):
         if not self._measuring or request == self._requested:
             return
         self._requested = request
-        self.done = False
+        self.done = self._begun = False
+        self.problems = {}
         if request is None:
             self._runner.cancel()
             return
@@ -208,7 +210,8 @@ class Explorer(HasTraits):
 
     def _take(self, request: Request, step: object) -> None:
         with self.hold_trait_notifications():
-            if request != self.measured:
+            if not self._begun:  # also where the same was measured before something else
+                self._begun = True
                 self.measured, self.estimate, self.points = request, None, ()
                 self.answers, self.stale, self.problems = (), False, {}
             if isinstance(step, Delivery):
@@ -334,4 +337,6 @@ def _flat(prefix: str, value: object) -> list[tuple[str, object]]:
         value = dict(enumerate(value))
     if isinstance(value, dict):
         return [row for key, item in value.items() for row in _flat(f"{prefix}.{key}", item)]
+    if isinstance(value, str) and value.startswith(("=", "+", "-", "@")):
+        value = f"'{value}"  # a spreadsheet would carry it out
     return [(prefix.removeprefix("."), "" if value is None else value)]

@@ -182,7 +182,8 @@ def allocate(measured: Sequence[LayerLoss], budget_bits: int) -> Allocation:
 
 def _hull(losses: Sequence[float], weights: int) -> list[tuple[int, float]]:
     """Edges of the lower hull: the width that each leads to, and the loss saved for each bit."""
-    edges, width = [], 1
+    edges: list[tuple[int, float]] = []
+    width = 1
     while width < len(losses):
         here = losses[width - 1]
         slope, ahead = max(

@@ -265,11 +265,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         COLUMNS,
     )
     with path.open(encoding="utf-8") as file:
-        jobs = [row.job for row in read(file)]
-    if any(job.channel.seeds != tuple(seeds) for job in jobs if job.channel.bit_error_rate):
+        held = [row.job for row in read(file)]
+    if any(job.channel.seeds != tuple(seeds) for job in held if job.channel.bit_error_rate):
         msg = f"{path} was measured with another number of --seeds. Delete it, or name another."
         raise SystemExit(msg)
-    done = {_key(job) for job in jobs}
+    done = {_key(job) for job in held}
     left = [job for job in wanted if _key(job) not in done]
     root = load_root(options.root)
     with (

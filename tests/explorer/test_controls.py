@@ -1,7 +1,9 @@
 """Controls without a browser: each sets the situation, and shows what it has become."""
 
 import html
+import re
 from dataclasses import replace
+from threading import Thread
 
 import pytest
 
@@ -14,6 +16,7 @@ from insitu_widgets.explorer.state import Explorer
 from insitu_widgets.levels.recipe import Recipe
 from insitu_widgets.network.permalink import from_query
 from insitu_widgets.network.situation import MOST_SEED, NUMBERS, PRESETS, Situation
+from tests.explorer.held import Held
 
 
 @pytest.fixture
@@ -237,6 +240,11 @@ def test_what_was_measured_at_another_error_rate_is_no_bound():
     assert "at least" not in text
 
 
+def told(page):
+    """What stands above the charts."""
+    return "".join(each.value for each in page.children[1].children[0].children)
+
+
 def test_the_page_shows_the_state(explorer):
     page = dashboard(explorer)
     charts = next(w for w in page.children[1].children if isinstance(w, Charts))
@@ -244,9 +252,70 @@ def test_the_page_shows_the_state(explorer):
     assert set(charts.stale) == {"accuracy", "errors", "bits"}
     explorer.measure()
     assert charts.stale == {}
-    head = page.children[1].children[0].value
+    head = told(page)
     assert f"{100 * explorer.estimate.accuracy:.1f} %" in head
     assert charts.permalink == explorer.permalink()
+
+
+def test_what_does_not_change_is_not_told_again(explorer):
+    """A screen reader reads what is made anew: a notice, or the sentence, with each estimate."""
+    page = dashboard(explorer)
+    explorer.notice = "guard must be one of none, clamp, zero"
+    anew = []
+    for each in page.children[1].children[0].children:
+        each.observe(lambda change: anew.append(change["new"]), "value")
+    explorer.measure()
+    assert anew
+    assert all("guard must be" not in text and "insitu-sentence" not in text for text in anew[:-1])
+
+
+def test_what_was_measured_last_stays_at_its_bit_error_rate():
+    runner = Held()
+    explorer = Explorer(Situation(bit_error_rate=1e-4), runner)
+    page = dashboard(explorer)
+    charts = next(w for w in page.children[1].children if isinstance(w, Charts))
+    runner.deliver()
+    explorer.change(bit_error_rate=1e-2)
+    (mark,) = (
+        shape
+        for shape in charts.charts["errors"]["spec"]["layout"]["shapes"]
+        if shape.get("name") == "measured"
+    )
+    assert mark["xanchor"] == 1e-4
+    assert "errors" in charts.stale
+    runner.deliver()
+    assert charts.stale == {}
+
+
+def test_outside_voila_a_state_is_told_as_code(explorer):
+    explorer.change(latency_s=0.2)
+    page = dashboard(explorer)
+    links = page.children[0].children[-1].value
+    code = html.unescape(links.partition("<pre>")[2].partition("</pre>")[0])
+    first, _, second = code.partition("\n")
+    assert first == "from insitu_widgets.network.permalink import from_query"
+    query = re.fullmatch(r"dashboard\(from_query\('(.*)'\)\[0\]\)", second)[1]
+    assert from_query(query)[0] == explorer.situation
+
+
+def test_a_wish_that_another_thread_tells_of_while_the_page_shows_counts(explorer):
+    """JupyterLab delivers a moved slider in a thread of its own, also in the midst of a drawing."""
+    posted = []
+    controls = Controls(explorer, posted.append)
+    slider, put, moved = controls.numbers["latency_s"], controls._put, []
+
+    def slow(widget, *given):
+        if not moved:
+            moved.append(Thread(target=slider.set_trait, args=("value", 0.5)))
+            moved[0].start()
+            moved[0].join()
+        put(widget, *given)
+
+    controls._put = slow
+    controls.show()
+    (wish,) = posted
+    wish()
+    assert explorer.situation.latency_s == slider.value == 0.5
 
 
 def test_a_saved_picture_says_what_it_belongs_to(explorer):
@@ -278,7 +347,7 @@ def test_what_a_link_says_is_shown_as_text_not_as_markup(explorer):
     page = dashboard(explorer)
     charts = next(w for w in page.children[1].children if isinstance(w, Charts))
     charts._handle_custom_msg({"type": "hello", "query": "?guard=<script>&latency_s=0.2"}, [])
-    head = page.children[1].children[0].value
+    head = told(page)
     assert "<script>" not in head
     assert "&lt;script&gt;" in head
     assert explorer.situation.latency_s == 0.2

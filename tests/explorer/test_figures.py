@@ -41,7 +41,11 @@ def draw(explorer):
         ),
         "rates": figures.required_rates(situation.latency_s, (0.1, situation.rate_bps)),
         "errors": figures.accuracy_against_errors(
-            situation, decision, explorer.catalogue, explorer.points, explorer.estimate
+            situation,
+            decision,
+            explorer.catalogue,
+            explorer.points,
+            explorer.estimate and (situation.bit_error_rate, explorer.estimate),
         ),
         "bits": bars.picture(situation, explorer.delivery, bits),
     }

@@ -110,7 +110,7 @@ def test_its_norms_are_recalibrated_on_its_own_images(mobilenet, images):
 
 def test_its_panel_is_the_dashboard(mobilenet, images, catalogue):
     shown = own_panel(mobilenet, images, catalogue)
-    head = shown.children[1].children[0].value
+    head = "".join(each.value for each in shown.children[1].children[0].children)
     assert "Even the smallest sub-model (mobilenet · exit 1" in head
 
 

@@ -1,5 +1,7 @@
 """Panels without a browser: controls in front of a stream of pictures."""
 
+import json
+
 import plotly.graph_objects as go
 import pytest
 
@@ -138,6 +140,31 @@ def test_text_is_shown_as_text():
     shown = Panel("<i>", "<u>", knobs, fail)
     assert "<script>" not in shown.words.value
     assert "&lt;i&gt;" in shown.children[0].value
+
+
+def test_what_this_run_has_not_shown_goes_when_it_ends():
+    """An earlier run's figure is no answer to the new question; one that a shell adds stays."""
+
+    def steps(count):
+        spec = Chart("A walk", f"step {count}", SPEC)
+        yield Picture({f"walk {count}": spec, "always": spec}, "<p>said</p>" * (count == 3))
+
+    shown = Panel("Walk", "Simulated.", {"count": number("Steps", 0, 9, 3)}, steps)
+    shown.charts.charts = {**shown.charts.charts, "added": {"title": "", "text": "", "spec": SPEC}}
+    assert set(shown.charts.charts) == {"walk 3", "always", "added"}
+    shown.controls["count"].value = 5
+    assert set(shown.charts.charts) == {"walk 5", "always", "added"}
+    assert shown.words.value == ""
+
+
+def test_plotly_is_sent_once_however_many_panels_there_are():
+    first, second = panel(), panel()
+    assert first.charts.plotly is second.charts.plotly
+    sizes = [len(json.dumps(each.charts.get_state(), default=str)) for each in (first, second)]
+    assert max(sizes) < 200_000
+    assert len(first.charts.plotly.source) > 1_000_000
+    first.charts.plotly.close()
+    assert panel().charts.plotly.comm is not None
 
 
 def test_a_slider_says_its_values_with_their_units():

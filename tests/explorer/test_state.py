@@ -29,6 +29,7 @@ from insitu_widgets.levels.recipe import Recipe
 from insitu_widgets.network.catalogue import load_catalogue
 from insitu_widgets.network.permalink import from_query
 from insitu_widgets.network.situation import PRESETS, Situation, choose
+from tests.explorer.held import Held
 
 
 def by_the_api(situation, recipe):
@@ -69,6 +70,34 @@ def test_sending_again_draws_the_channel_anew():
     explorer.change(seed=1)
     _, _, expected = by_the_api(explorer.situation, explorer.decision.recipe)
     assert explorer.estimate == expected != first
+
+
+def test_back_again_before_the_other_was_measured_is_as_at_first():
+    """From A to B to A: A's curve is measured once more, not appended to, and B's failure goes."""
+    runner = Held()
+    here = Situation(recipe=Recipe("vgg-digits", 1, 0.37, 4), root="vgg-digits")
+    explorer = Explorer(here, runner)
+    runner.deliver()
+    points = explorer.points
+    assert points
+    for outcome in (lambda: None, lambda: runner.fail(RuntimeError("boom"))):
+        explorer.situation = replace(here, seed=1)
+        outcome()
+        assert explorer.stale
+        explorer.situation = here
+        assert explorer.problems == {}
+        runner.deliver()
+        assert explorer.points == points
+        assert (explorer.stale, explorer.done, explorer.problems) == (False, True, {})
+
+
+def test_no_value_of_a_link_is_a_formula_in_a_spreadsheet():
+    situation, _ = from_query("application==HYPERLINK(1)&latency_s=0.2")
+    explorer = Explorer(situation, measuring=False)
+    rows = dict(csv.reader(io.StringIO(explorer.to_csv())))
+    assert rows["situation.application"] == "'=HYPERLINK(1)"
+    assert json.loads(explorer.to_json())["situation"]["application"] == "=HYPERLINK(1)"
+    assert not [value for value in rows.values() if value.startswith(("=", "+", "@"))]
 
 
 def test_a_change_that_leaves_the_packet_alone_measures_nothing_anew():

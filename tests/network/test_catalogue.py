@@ -266,7 +266,9 @@ def test_every_digits_root_has_its_catalogue():
 def test_the_catalogue_of_a_photo_root_says_how_it_was_measured(large):
     """Each row says on how many images and draws; sizes and error-free accuracies are the root's"""
     name, catalogue = large
-    assert f"measured with: python -m insitu_widgets.network.sweep {name}" in catalogue.notes
+    command = f"measured with: python -m insitu_widgets.network.sweep {name} --grid "
+    assert f"{command}planner --bfloat16" in catalogue.notes
+    assert f"{command}fig3 --images 10000 --seeds 5 --bfloat16" in catalogue.notes
     weights = (files("insitu_widgets") / "weights" / f"{name}.safetensors").read_bytes()
     assert f"weights: SHA-256 {hashlib.sha256(weights).hexdigest()}" in catalogue.notes
     for r in catalogue.rows:

@@ -1,10 +1,12 @@
 """Answers: kept, exported, read back, merged; a bad file is refused by name and harms no other."""
 
 import json
+from datetime import UTC, datetime
 from urllib.parse import unquote
 
 import plotly.graph_objects as go
 import pytest
+from traitlets import Bunch
 
 from insitu_widgets.explorer.classwork.answer_sheet import Prediction, Sheet, Solution, read_sheet
 from insitu_widgets.explorer.classwork.answers import Answers, answers_panel
@@ -152,6 +154,34 @@ def test_the_league_measures_again():
         ("A", 12896), None, None
     ]  # fmt: skip
     assert [why.partition(",")[0] for why in fallen] == ["", "b.json", "c.json"]
+
+
+def test_a_large_root_is_refused_and_its_images_are_not_fetched(monkeypatch):
+    """One file must not start a download on the teacher's machine, nor end the league."""
+    large = Solution("sensor", Recipe("resnet18-cifar100", 1, 0.05, 1), "none", 1, 1.0)
+    fine = Solution("sensor", BEST, "none", 12896, 0.956)
+    monkeypatch.setattr("insitu_widgets.cifar100.find", lambda: pytest.fail("looked for"))
+    sheets = [("a.json", Sheet("A", (), (large,))), ("b.json", Sheet("B", (), (fine,)))]
+    merged = merge((name, each.to_json().encode()) for name, each in sheets)
+    (nothing, why), (place, _) = league(merged)
+    assert nothing is None
+    assert why.startswith("a.json, sensor: root must be one of resnet-digits, ")
+    assert place[0] == "B"
+
+
+def uploaded(name, sheet_):
+    content = sheet_.to_json().encode()
+    return Bunch(
+        name=name, type="", size=len(content), content=content, last_modified=datetime.now(UTC)
+    )
+
+
+def test_one_classs_pictures_do_not_stand_beside_anothers():
+    panel = class_panel()
+    for question, predicted in (("best-cut", "block 3"), ("two-bits", 50.0)):
+        one = Sheet("Ann", (Prediction(question, predicted),))
+        panel.controls["upload"].value = (uploaded("one.json", one),)
+        assert list(panel.charts.charts) == [question]
 
 
 def test_the_class_in_one_picture(tmp_path):
