@@ -119,7 +119,10 @@ def test_the_citation_names_this_version_and_the_paper():
 
 def test_what_is_said_of_trainings_without_exits_is_in_the_cards():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    for name in ("resnet18-cifar100", "vgg16-cifar100"):
-        card = ROOT / "insitu_widgets" / "weights" / f"{name}.json"
-        alone = json.loads(card.read_text(encoding="utf-8"))["alone"]
-        assert f"{100 * alone['accuracy']:.2f} %" in readme
+    for name in ("resnet18-cifar100", "vgg16-cifar100", "vit-cifar100"):
+        path = ROOT / "insitu_widgets" / "weights" / f"{name}.json"
+        card = json.loads(path.read_text(encoding="utf-8"))
+        assert f"{100 * card['alone']['accuracy']:.2f}" in readme
+        assert card["alone"]["accuracy"] < card["accuracy"][-1], (
+            "the exits cost the last one nothing"
+        )
