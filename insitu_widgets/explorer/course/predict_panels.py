@@ -137,7 +137,7 @@ def analytics_panel() -> Panel:
                 "Trust in catalogue",
                 (1.0, 5.0, 20.0, 100.0, 500.0),
                 20.0,
-                lambda images: f"{images:.0f} images' worth",
+                lambda images: f"{images:.0f} images",
             ),
             "seed": number("Seed of the devices", 0, 999, 0),
         },
