@@ -1,9 +1,10 @@
 // Draws every chart of the page with one copy of Plotly, and keeps the address in step.
 //
 // Plotly's own source arrives in the widget that the trait `plotly` names, once for all panels (it
-// is bundled with plotly.py, so nothing is fetched). `charts` maps a name to {title, text, spec}; only what changed is drawn again. Where a
-// chart has `html`, that is shown instead, and `spec` is drawn only when it is saved as PNG. What is
-// saved bears the chart's title and `caption`, which says what it belongs to.
+// is bundled with plotly.py, so nothing is fetched). `charts` maps a name to {title, text, spec};
+// only what changed is drawn again. Where a chart has `html`, that is shown instead, and `spec` is
+// drawn only when it is saved as PNG. What is saved bears the chart's title and `caption`, which
+// says what it belongs to.
 
 async function loadPlotly(model) {
   const script = await model.widget_manager.get_model(model.get("plotly").replace("IPY_MODEL_", ""));

@@ -237,8 +237,10 @@ class Table:
 
     def note(self, *notes: str) -> None:
         """Add notes that are not there yet."""
-        self.notes = tuple(dict.fromkeys((*self.notes, *notes)))
-        self._write()
+        together = tuple(dict.fromkeys((*self.notes, *notes)))
+        if together != self.notes:
+            self.notes = together
+            self._write()
 
     def go_on(self, conditions: Mapping[str, str], seeds: Sequence[int]) -> None:
         """Note on what rows are measured, and with which seeds of the channel.
